@@ -1,0 +1,133 @@
+"""The service as an ASGI application."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.audit import AuditWriter
+from api.call import CONTEXT
+from api.edge import Edge
+from api.logs import UserHasher
+from api.metrics import ServiceMetrics
+from api.openapi import DESCRIPTION, TITLE, install_openapi
+from api.pages.routes import page_routes
+from api.problems import problem_response
+from api.routes.builds import build_routes
+from api.routes.neighbors import neighbor_routes
+from api.routes.operations import operation_routes
+from api.routes.risk import risk_routes
+from api.scopes import KEYS_REFRESH_SECONDS
+from api.services import Services
+from api.work import WorkPool
+from index.config import IndexConfig
+from index.live import LiveService
+from index.serve_config import ServeConfig
+from store.audit import record_all
+from store.database import Database
+from store.keys import KeyRing
+from store.workspace import Workspace
+
+_log = structlog.get_logger()
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the application of one worker; it starts its threads when it is served."""
+    app = FastAPI(
+        title=TITLE,
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=[Middleware(Edge, services=services)],
+        exception_handlers={HTTPException: _http_problem},
+    )
+    app.state.services = services
+    app.router.routes.extend(
+        [
+            *neighbor_routes(),
+            *risk_routes(),
+            *build_routes(),
+            *operation_routes(),
+            *page_routes(),
+        ]
+    )
+    install_openapi(app)
+    return app
+
+
+def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfig) -> Services:
+    """Return what one worker's endpoints share; nothing is opened or started yet."""
+    database = Database(workspace.ops_url)
+    secret = (
+        secrets.token_hex(32)
+        if serve.session_secret is None
+        else serve.session_secret.get_secret_value()
+    )
+    return Services(
+        config=serve,
+        secret=secret,
+        workspace=workspace,
+        live=LiveService(workspace, index),
+        keys=KeyRing(database, refresh_seconds=KEYS_REFRESH_SECONDS),
+        audit=AuditWriter(
+            partial(record_all, database),
+            rows_max=serve.audit_queue_max,
+            flush_seconds=serve.audit_flush_seconds,
+        ),
+        work=WorkPool(
+            num_threads=serve.work_threads,
+            queue_max=serve.work_queue_max,
+            timeout_seconds=serve.work_timeout_seconds,
+        ),
+        metrics=ServiceMetrics(),
+        hash_user=UserHasher(secret),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    services.audit.start()
+    await _refresh(services)
+    follower = asyncio.create_task(_follow_live(services), name="follow-live")
+    try:
+        yield
+    finally:
+        follower.cancel()
+        with suppress(asyncio.CancelledError):
+            await follower
+        services.work.stop()
+        await asyncio.to_thread(services.audit.stop)
+
+
+async def _follow_live(services: Services) -> None:
+    """Serve whichever build is live, for as long as the worker runs."""
+    while True:
+        await asyncio.sleep(services.config.poll_seconds)
+        try:
+            await _refresh(services)
+        except Exception:  # noqa: BLE001 - the edge of a task: it must go on
+            _log.exception("refresh_failed")
+
+
+async def _refresh(services: Services) -> None:
+    if await asyncio.to_thread(services.live.refresh):
+        services.metrics.build_swapped()
+        service = services.live.current()
+        _log.info("build_live", build_id=service.build_id, num_users=service.num_users)
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses: no such path, no such method."""
+    return problem_response(error, request_id=request.scope[CONTEXT].request_id)

@@ -1,0 +1,1 @@
+"""The moderators' page: server-rendered, no scripts."""

@@ -1,0 +1,27 @@
+"""What the endpoints of one worker share."""
+
+from dataclasses import dataclass
+
+from api.audit import AuditWriter
+from api.logs import UserHasher
+from api.metrics import ServiceMetrics
+from api.work import WorkPool
+from index.live import LiveService
+from index.serve_config import ServeConfig
+from store.keys import KeyRing
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a request may need; made once per worker."""
+
+    config: ServeConfig
+    secret: str
+    workspace: Workspace
+    live: LiveService
+    keys: KeyRing
+    audit: AuditWriter
+    work: WorkPool
+    metrics: ServiceMetrics
+    hash_user: UserHasher

@@ -1,0 +1,121 @@
+"""From what the index answers to what goes on the wire."""
+
+from typing import Any
+
+from api.call import Call
+from api.schemas import BuildBody, HitBody, Meta, NeighborsAnswer, RingBody, RiskBody
+from index.answers import (
+    Hit,
+    NeighborAnswer,
+    RingInfo,
+    RiskAnswer,
+    SearchMode,
+    UnknownUser,
+)
+from index.builds import BuildInfo
+from index.service import LookalikeService
+
+
+def meta_of(call: Call, service: LookalikeService, search_mode: SearchMode | None) -> Meta:
+    """Return what an answer rests on."""
+    freshness = service.freshness()
+    return {
+        "request_id": call.request_id,
+        "build_id": service.build_id,
+        "space_id": service.space_id,
+        "data_as_of": service.data_as_of,
+        "search_mode": search_mode,
+        "state": freshness.state,
+        "age_seconds": round(freshness.age_seconds, 3),
+    }
+
+
+def neighbors_answer(
+    call: Call, service: LookalikeService, answer: NeighborAnswer
+) -> NeighborsAnswer:
+    """Return the answer to one search."""
+    return {
+        "user_id": answer.user_id,
+        "num_events": answer.num_events,
+        "neighbors": [hit_body(hit) for hit in answer.hits],
+        "meta": meta_of(call, service, answer.search_mode),
+    }
+
+
+def hit_body(hit: Hit) -> HitBody:
+    """Return one neighbor; channels only where they were asked for."""
+    body: HitBody = {
+        "user_id": hit.user_id,
+        "similarity": hit.similarity,
+        "known_violator": hit.known_violator,
+        "policy": hit.policy,
+        "num_events": hit.num_events,
+    }
+    if hit.channels is not None:
+        body["channels"] = hit.channels
+    return body
+
+
+def risk_body(answer: RiskAnswer | UnknownUser) -> RiskBody:
+    """Return one risk; of a user who is not known, nothing is known."""
+    if isinstance(answer, UnknownUser):
+        return _unknown_risk(answer.user_id)
+    assert answer.user_id is not None
+    return {
+        "user_id": answer.user_id,
+        "status": answer.status,
+        "probability": answer.probability,
+        "log_odds": answer.log_odds,
+        "band": answer.band,
+        "interval": answer.interval,
+        "num_events": answer.num_events,
+        "ring": None if answer.ring is None else _ring_body(answer.ring),
+        "known_violator": answer.known_violator,
+    }
+
+
+def _unknown_risk(user_id: str) -> RiskBody:
+    return {
+        "user_id": user_id,
+        "status": "unknown_user",
+        "probability": None,
+        "log_odds": None,
+        "band": "insufficient_data",
+        "interval": None,
+        "num_events": 0,
+        "ring": None,
+        "known_violator": False,
+    }
+
+
+def _ring_body(ring: RingInfo) -> RingBody:
+    return {
+        "id": ring.id,
+        "num_users": ring.num_users,
+        "num_violators": ring.num_violators,
+        "violator_rate_lower": ring.violator_rate_lower,
+        "cohesion": ring.cohesion,
+    }
+
+
+def build_body(build: BuildInfo) -> BuildBody:
+    """Return one build of the list."""
+    return {
+        "build_id": build.build_id,
+        "created_at": build.created_at,
+        "data_as_of": build.data_as_of,
+        "space_id": build.space_id,
+        "num_users": build.num_users,
+        "num_violators": build.num_violators,
+        "size_bytes": build.size_bytes,
+        "gate": build.gate,
+        "damage": build.damage,
+        "live": build.live,
+        "previous": build.previous,
+    }
+
+
+def features_rows(table: Any) -> list[dict[str, Any]]:
+    """Return an Arrow table as one dictionary a row."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows

@@ -1,0 +1,1 @@
+"""Measurements with dated results."""

@@ -1,0 +1,1 @@
+"""Events to vectors: featurizer, encoder, training, evaluation. The only torch."""

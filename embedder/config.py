@@ -1,0 +1,103 @@
+"""Configuration of the encoder and its training."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+Preset = Literal["fast", "standard"]
+
+
+class FeaturizerConfig(BaseModel, frozen=True, extra="forbid"):
+    """How columns become slots of the embedding table."""
+
+    vocabulary_max: int = Field(512, ge=8, description="a category with more values is hashed")
+    vocabulary_min_users: int = Field(
+        2, ge=1, description="users that must share a value before it gets a slot"
+    )
+    hash_buckets: int = Field(
+        8192, ge=64, description="rows of the hashed embedding table per column"
+    )
+    number_knots: int = Field(16, ge=2, le=64, description="quantile knots of a number column")
+    shared_share_min: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="field audit: least share of events whose value several users have",
+    )
+
+
+class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
+    """The composite vector and how it is learned; the defaults hold across domains."""
+
+    featurizer: FeaturizerConfig = Field(FeaturizerConfig(), description="how columns become slots")
+    dim_behavior: int = Field(
+        64, ge=4, le=512, description="dimensions of the learned behavior block"
+    )
+    dim_conduct: int = Field(
+        32, ge=4, le=256, description="dimensions of the block learned from labels"
+    )
+    dim_target: int = Field(
+        256, ge=64, le=2048, multiple_of=64, description="dimensions of the target sketch"
+    )
+    dim_statistics: int = Field(
+        128, ge=4, le=512, description="most dimensions of the statistics block"
+    )
+    dim_text: int = Field(96, ge=4, le=1024, description="most dimensions of the text block")
+    shrink_events: float = Field(
+        1.0,
+        ge=0,
+        description="pseudo-events by which a short user is drawn to the population's mean",
+    )
+    holdout_share: float = Field(
+        0.2, gt=0, lt=0.9, description="share of users whose labels only risk is fitted on"
+    )
+    conduct_weight: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="share of the similarity that the conduct block has, when there are labels",
+    )
+    text_model: str = Field(
+        "", description="folder of a vetted sentence-transformers model; empty: no text block"
+    )
+    max_training_events: int = Field(
+        2_000_000, ge=1_000, description="events kept in memory while training"
+    )
+    threads: int = Field(2, ge=1, description="torch threads while training and embedding")
+
+
+class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
+    """Sizes and length of one training run, fixed by the preset."""
+
+    steps: int = Field(description="most optimizer steps")
+    batch_users: int = Field(description="users in a contrastive batch")
+    labelled_users: int = Field(description="labelled prefixes in a batch")
+    slice_events: int = Field(description="most events of a slice")
+    evaluate_every: int = Field(description="steps between two looks at the validation users")
+    patience: int = Field(description="looks without improvement before stopping")
+    hidden: int = Field(description="width of the event layer")
+    state: int = Field(description="width of the pooled state")
+
+
+PLANS: dict[Preset, TrainingPlan] = {
+    "fast": TrainingPlan(
+        steps=240,
+        batch_users=192,
+        labelled_users=192,
+        slice_events=32,
+        evaluate_every=60,
+        patience=3,
+        hidden=48,
+        state=96,
+    ),
+    "standard": TrainingPlan(
+        steps=800,
+        batch_users=256,
+        labelled_users=256,
+        slice_events=48,
+        evaluate_every=100,
+        patience=4,
+        hidden=64,
+        state=128,
+    ),
+}

@@ -1,0 +1,156 @@
+"""The embedder: a trained model at work, from event sequences to composite unit vectors.
+
+Shape key: `B` users, `D` dimensions of the composite vector.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from embedder.composite import Block, Composer
+from embedder.model_files import read_model
+from embedder.parts import Parts
+from embedder.profiles import Floats, profile_slots, rows_of_users, user_chunks
+from embedder.slices import Spans
+from embedder.supervision import held_out_of_supervision
+from embedder.training_set import encode_spans
+from store.schema import EventSchema
+from store.sequences import SequenceBatch
+
+EVENTS_AT_ONCE = 131_072
+EVENTS_PER_USER = 20_000
+
+
+class Embedder:
+    """A trained model. Equal inputs give equal vectors, whoever else is in the batch.
+
+    Attributes:
+        space_id: Names the space; vectors of two spaces never meet.
+        blocks: The slices of the vector.
+        schema: The event columns that the model reads.
+        as_of: The training saw nothing at or after this time.
+        manifest: All that is known of the model.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        composer: Composer,
+        *,
+        space_id: str,
+        schema: EventSchema,
+        as_of: datetime,
+        manifest: Mapping[str, Any],
+        device: str = "auto",
+    ) -> None:
+        self._parts, self._composer = parts, composer
+        self._device = pick_device(device)
+        for network in (parts.behavior, parts.conduct):
+            if network is not None:
+                network.to(self._device).eval()
+        self.space_id, self.schema, self.as_of = space_id, schema, as_of
+        self.manifest = manifest
+
+    @classmethod
+    def load(cls, directory: Path, *, device: str = "auto") -> "Embedder":
+        """Read a model that `embedder.training` wrote.
+
+        Raises:
+            ModelMissing: If there is none.
+            ModelCorrupt: If a file is not what the manifest promises.
+        """
+        stored = read_model(directory)
+        return cls(
+            stored.parts,
+            stored.composer,
+            space_id=stored.manifest["space_id"],
+            schema=EventSchema.from_dict(stored.manifest["schema"]),
+            as_of=datetime.fromisoformat(stored.manifest["as_of"]),
+            manifest=stored.manifest,
+            device=device,
+        )
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._composer.dim
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The slices of the vector."""
+        return self._composer.blocks
+
+    def held_out(self, user_ids: pa.Array) -> npt.NDArray[np.bool_]:
+        """Return whose labels this encoder was not told, were they known or not."""
+        return held_out_of_supervision(user_ids, share=float(self.manifest["holdout_share"]))
+
+    def embed(self, batch: SequenceBatch) -> Floats:
+        """Return unit vectors, B x D, float32.
+
+        Cost is linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`. Of a
+        user with more than `EVENTS_PER_USER` events the latest are used.
+        """
+        vectors = np.empty((batch.num_users, self.dim), dtype=np.float32)
+        used = np.minimum(batch.num_events, EVENTS_PER_USER)
+        for rows in bounded_runs(used):
+            piece = batch.take(rows, start=batch.num_events[rows] - used[rows])
+            vectors[rows] = self._composer.compose(
+                raw_blocks(self._parts, piece, self._device), piece.num_events
+            )
+        return vectors
+
+
+def raw_blocks(parts: Parts, batch: SequenceBatch, device: torch.device) -> dict[str, Floats]:
+    """Return the raw vectors of every block for a batch of bounded size."""
+    events = parts.featurizer.encode(batch)
+    spans = Spans(batch.offsets[:-1], batch.offsets[1:])
+    blocks: dict[str, Floats] = {
+        "behavior": encode_spans(parts.behavior, parts.featurizer, events, spans, device)
+    }
+    if parts.conduct is not None:
+        blocks["conduct"] = encode_spans(parts.conduct, parts.featurizer, events, spans, device)
+    pieces: list[dict[str, Floats]] = []
+    for users in user_chunks(batch.num_users):
+        rows, user_E = rows_of_users(batch.offsets, users)
+        slots = profile_slots(parts.featurizer, events, rows, batch.offsets[users][user_E])
+        piece = {
+            "statistics": parts.profiles.statistics(
+                parts.profiles.histograms(slots, user_E, len(users))
+            )
+        }
+        if parts.profiles.hashed:
+            piece["target"] = parts.profiles.target(
+                parts.profiles.sketches(events, rows, user_E, len(users))
+            )
+        pieces.append(piece)
+    blocks |= {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    if parts.text is not None:
+        blocks["text"] = parts.text.embed(batch)
+    return blocks
+
+
+def bounded_runs(
+    sizes: np.ndarray[Any, np.dtype[np.int64]],
+) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    """Cut users into consecutive runs of at most `EVENTS_AT_ONCE` events (or one user)."""
+    ends = np.cumsum(sizes)
+    runs, first = [], 0
+    while first < len(sizes):
+        before = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, before + EVENTS_AT_ONCE, side="right")), first + 1)
+        runs.append(np.arange(first, last, dtype=np.int64))
+        first = last
+    return runs
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the named device; `auto` takes CUDA when it is there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,1 @@
+"""How good the vectors are: metrics with intervals, floors to beat, and honest protocols."""

@@ -1,0 +1,155 @@
+"""Intervals: how far a figure would move had other users been drawn.
+
+Users, not events or pairs, are resampled: they are what is independent. Two methods measured on
+the same users are compared within each resample, so that their difference has its own interval.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedder.evaluation.config import EvaluationConfig
+from embedder.evaluation.metrics import (
+    Flags,
+    Floats,
+    area_under_roc,
+    average_precision,
+    brier,
+    calibration_error,
+    make_ladder,
+    recall_at_precision,
+    weighted_mean,
+)
+from embedder.evaluation.ranking import Ranking
+
+RESAMPLES_PER_BLOCK = 50  # bounds the memory to this many rows of weights
+Metrics = Callable[[Floats], dict[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its bootstrap interval; `low` and `high` are None where undefined."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return a JSON form."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods measured on the same users.
+
+    Attributes:
+        metrics: Method, then metric.
+        differences: The main method minus each other one: method, then metric.
+    """
+
+    metrics: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
+
+
+def compare_classifiers(
+    probabilities: Mapping[str, Floats], is_positive_N: Flags, config: EvaluationConfig
+) -> Comparison:
+    """Compare methods that give every user a probability; the first is the main one."""
+
+    def metrics_of(probability_N: Floats) -> Metrics:
+        def measure(weight_RN: Floats) -> dict[str, Floats]:
+            ladder = make_ladder(probability_N, is_positive_N, weight_RN)
+            return {
+                "auc": area_under_roc(ladder),
+                "average_precision": average_precision(ladder),
+                "recall_at_95_precision": recall_at_precision(ladder, precision_min=0.95),
+                "calibration_error": calibration_error(probability_N, is_positive_N, weight_RN),
+                "brier": brier(probability_N, is_positive_N, weight_RN),
+            }
+
+        return measure
+
+    measures = {name: metrics_of(values) for name, values in probabilities.items()}
+    return compare(measures, num_users=len(is_positive_N), config=config)
+
+
+def compare_rankings(rankings: Mapping[str, Ranking], config: EvaluationConfig) -> Comparison:
+    """Compare methods by how well they answered the same queries; the first is the main one."""
+
+    def metrics_of(ranking: Ranking) -> Metrics:
+        def measure(weight_RN: Floats) -> dict[str, Floats]:
+            return {
+                "hit_at_1": weighted_mean(ranking.hit_Q(1), weight_RN),
+                "hit_at_10": weighted_mean(ranking.hit_Q(10), weight_RN),
+                "mrr": weighted_mean(1 / ranking.rank_Q, weight_RN),
+                "purity": weighted_mean(ranking.purity_Q, weight_RN),
+            }
+
+        return measure
+
+    num_queries = len(next(iter(rankings.values())).rank_Q)
+    measures = {name: metrics_of(ranking) for name, ranking in rankings.items()}
+    return compare(measures, num_users=num_queries, config=config)
+
+
+def compare(
+    measures: Mapping[str, Metrics], *, num_users: int, config: EvaluationConfig
+) -> Comparison:
+    """Measure all methods on all users, and on the same resamples of them."""
+    plain = {name: _single(measure, num_users) for name, measure in measures.items()}
+    resampled = _resample(measures, num_users, config)
+    main = next(iter(measures))
+    metrics, differences = {}, {}
+    for name in measures:
+        metrics[name] = _estimates(plain[name], resampled[name], config)
+        if name != main:
+            gap = {key: plain[main][key] - plain[name][key] for key in plain[main]}
+            gap_R = {key: resampled[main][key] - resampled[name][key] for key in plain[main]}
+            differences[name] = _estimates(gap, gap_R, config)
+    return Comparison(metrics, differences)
+
+
+def _single(measure: Metrics, num_users: int) -> dict[str, float]:
+    return {key: float(value[0]) for key, value in measure(np.ones((1, num_users))).items()}
+
+
+def _resample(
+    measures: Mapping[str, Metrics], num_users: int, config: EvaluationConfig
+) -> dict[str, dict[str, Floats]]:
+    rng = np.random.default_rng([config.seed, num_users])
+    parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in measures}
+    for first in range(0, config.num_resamples, RESAMPLES_PER_BLOCK):
+        size = min(RESAMPLES_PER_BLOCK, config.num_resamples - first)
+        weight_RN = draw_weights(num_users, size, rng)
+        for name, measure in measures.items():
+            parts[name].append(measure(weight_RN))
+    return {
+        name: {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
+        for name, blocks in parts.items()
+    }
+
+
+def draw_weights(num_users: int, num_resamples: int, rng: np.random.Generator) -> Floats:
+    """Draw how often each user is in each resample, as many users as there are."""
+    drawn = rng.integers(0, num_users, (num_resamples, num_users))
+    drawn += np.arange(num_resamples)[:, None] * num_users
+    counts: npt.NDArray[np.int64] = np.bincount(drawn.ravel(), minlength=num_resamples * num_users)
+    return counts.reshape(num_resamples, num_users).astype(np.float64)
+
+
+def _estimates(
+    plain: Mapping[str, float], resampled: Mapping[str, Floats], config: EvaluationConfig
+) -> dict[str, Estimate]:
+    tail = (1 - config.confidence) / 2
+    estimates = {}
+    for key, value in plain.items():
+        defined = resampled[key][np.isfinite(resampled[key])]
+        if len(defined) < config.num_resamples / 2:
+            estimates[key] = Estimate(value, None, None)
+            continue
+        low, high = np.quantile(defined, [tail, 1 - tail])
+        estimates[key] = Estimate(value, float(low), float(high))
+    return estimates

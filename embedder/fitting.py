@@ -1,0 +1,81 @@
+"""Fits one network for one objective: the loop, its validation and early stopping."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedder.config import TrainingPlan
+from embedder.network import BackboneName, SliceEncoder
+from embedder.objectives import Gains, Objective
+
+RATE, RATE_TOP, WEIGHT_DECAY = 2e-3, 4e-3, 1e-2
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network with the weights of its best look at the held-out users, and that look's gains."""
+
+    network: SliceEncoder
+    gains_Q: Gains
+    steps: int
+
+    @property
+    def score(self) -> float:
+        """Mean gain; 0 where nothing could be measured."""
+        return float(self.gains_Q.mean()) if len(self.gains_Q) else 0.0
+
+
+def fit_network(
+    backbone: BackboneName,
+    objective: Objective,
+    plan: TrainingPlan,
+    *,
+    num_slots: int,
+    dim: int,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+) -> FittedNetwork:
+    """Train one network; same inputs, seed and thread count give the same weights."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, 17])
+    network = SliceEncoder(
+        backbone, num_slots=num_slots, hidden=plan.hidden, state=plan.state, dim=dim
+    ).to(device)
+    weights = [*network.parameters(), *objective.heads.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=RATE_TOP, total_steps=plan.steps, pct_start=0.15
+    )
+    best: tuple[Gains, dict[str, Tensor]] | None = None
+    waited = step = 0
+    for step in range(1, plan.steps + 1):
+        network.train()
+        loss = objective.loss(network, step, rng)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        progress(step, plan.steps)
+        if step % plan.evaluate_every == 0 or step == plan.steps:
+            gains = objective.gains(network)
+            better = best is None or not len(gains) or gains.mean() > best[0].mean()
+            waited = 0 if better else waited + 1
+            if better:
+                best = gains, snapshot(network)
+            if waited >= plan.patience:
+                break
+    assert best is not None
+    network.load_state_dict(best[1])
+    return FittedNetwork(network.eval(), best[0], step)
+
+
+def snapshot(network: SliceEncoder) -> dict[str, Tensor]:
+    """Return a copy of the weights of the network."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}

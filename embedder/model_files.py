@@ -1,0 +1,273 @@
+"""Models on disk: `models/<space_id>/weights.safetensors` and `manifest.json`, never edited.
+
+The space id is a hash of everything that decides what a vector is: the tensors and the description
+of fields and blocks. The manifest also says what it was trained with, and the tensors' checksum.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from embedder.composite import Block, Composer
+from embedder.errors import ModelCorrupt, ModelMissing
+from embedder.featurizer import Featurizer, SlotRange
+from embedder.fields import HashedField, NumberField, VocabularyField
+from embedder.network import SliceEncoder
+from embedder.parts import Parts
+from embedder.profiles import ProfileModel
+from embedder.text import TextModel, fingerprint
+from store.durable import publish_folder, sha256_file
+
+FORMAT_VERSION = 1
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model as read from its folder."""
+
+    parts: Parts
+    composer: Composer
+    manifest: Mapping[str, Any]
+
+
+def write_model(
+    models_dir: Path, parts: Parts, composer: Composer, *, about: Mapping[str, Any]
+) -> Path:
+    """Write a model and return its folder, named by its space id.
+
+    A model that is there already (same data, seed and settings) is left as it is.
+    """
+    tensors = tensors_of(parts, composer)
+    described = describe(parts, composer)
+    content = save(tensors)
+    identity = json.dumps([described, about["schema"], FORMAT_VERSION], sort_keys=True).encode()
+    space_id = hashlib.sha256(hashlib.sha256(content).digest() + identity).hexdigest()[:12]
+    final = models_dir / space_id
+    if (final / MANIFEST).exists():
+        return final
+    staged = models_dir / f".{space_id}.staged"
+    staged.mkdir(parents=True, exist_ok=True)
+    (staged / WEIGHTS).write_bytes(content)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "space_id": space_id,
+        **about,
+        "model": described,
+        "checksums": {WEIGHTS: hashlib.sha256(content).hexdigest()},
+    }
+    (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    publish_folder(staged, final)
+    return final
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Return the manifest of a model.
+
+    Raises:
+        ModelMissing: If there is no model in the folder.
+        ModelCorrupt: If the manifest cannot be read.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ModelMissing(f'there is no model in {directory}; run "lookalike train"')
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ModelCorrupt(f'{path} is not readable; run "lookalike train" again') from error
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise ModelCorrupt(
+            f"{path} has format {manifest.get('format_version')}, not {FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def read_model(directory: Path) -> StoredModel:
+    """Read and verify a model."""
+    manifest = read_manifest(directory)
+    weights = directory / WEIGHTS
+    if not weights.is_file() or sha256_file(weights) != manifest["checksums"][WEIGHTS]:
+        raise ModelCorrupt(
+            f'{weights} is not what its manifest promises; run "lookalike train" again'
+        )
+    try:
+        tensors = load(weights.read_bytes())
+    except SafetensorError as error:
+        raise ModelCorrupt(f"{weights} cannot be read: {error}") from error
+    return StoredModel(*restore(manifest["model"], tensors), manifest)
+
+
+def list_models(models_dir: Path) -> list[dict[str, Any]]:
+    """Return the manifests of all models, newest first."""
+    if not models_dir.is_dir():
+        return []
+    folders = [
+        path
+        for path in models_dir.iterdir()
+        if not path.name.startswith(".") and (path / MANIFEST).is_file()
+    ]
+    manifests = [read_manifest(path) for path in folders]
+    return sorted(
+        manifests, key=lambda manifest: (manifest["created_at"], manifest["space_id"]), reverse=True
+    )
+
+
+def newest_model(models_dir: Path, *, as_of: datetime) -> Path:
+    """Return the folder of the newest model that saw nothing at or after `as_of`.
+
+    Raises:
+        ModelMissing: If there is none.
+    """
+    manifests = list_models(models_dir)
+    honest = [one for one in manifests if datetime.fromisoformat(one["as_of"]) <= as_of]
+    if not honest:
+        why = "every model saw later data" if manifests else "nothing is trained yet"
+        raise ModelMissing(
+            f'no model as of {as_of.isoformat()}: {why}; run "lookalike train --as-of ..."'
+        )
+    return models_dir / str(honest[0]["space_id"])
+
+
+def tensors_of(parts: Parts, composer: Composer) -> Tensors:
+    """Return all arrays of a model under flat names."""
+    featurizer, profiles = parts.featurizer, parts.profiles
+    tensors: Tensors = {
+        f"vocabulary.{field.name}": field.values for field in featurizer.vocabularies
+    }
+    tensors |= {f"number.{field.name}": field.knots for field in featurizer.numbers}
+    for field in featurizer.hashed:
+        tensors[f"hashed.{field.name}.values"] = field.values
+        tensors[f"hashed.{field.name}.users"] = field.document_frequency
+    tensors |= {
+        "profile.idf": profiles.idf_V,
+        "profile.weights": profiles.field_weights,
+        "profile.rotation": profiles.rotation_VD,
+    }
+    for role, network in networks_of(parts).items():
+        tensors |= {
+            f"{role}.{name}": value.cpu().numpy() for name, value in network.state_dict().items()
+        }
+    tensors |= {f"mean.{block.name}": composer.means[block.name] for block in composer.blocks}
+    if parts.text is not None:
+        tensors["text.rotation"] = parts.text.rotation
+    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+
+
+def describe(parts: Parts, composer: Composer) -> dict[str, Any]:
+    """Return the JSON half of a model."""
+    featurizer = parts.featurizer
+    return {
+        "vocabularies": [field.name for field in featurizer.vocabularies],
+        "numbers": [field.name for field in featurizer.numbers],
+        "hashed": [
+            {"name": field.name, "num_users": field.num_users, "learned": field.learned}
+            for field in featurizer.hashed
+        ],
+        "target": featurizer.target,
+        "hash_buckets": featurizer.hash_buckets,
+        "dim_target": parts.profiles.dim_target,
+        "networks": {role: network.shape for role, network in networks_of(parts).items()},
+        "blocks": [
+            [block.name, block.start, block.stop, block.weight] for block in composer.blocks
+        ],
+        "shrink_events": composer.shrink_events,
+        "text": None
+        if parts.text is None
+        else {
+            "columns": list(parts.text.columns),
+            "folder": parts.text.folder,
+            "fingerprint": parts.text.fingerprint,
+        },
+    }
+
+
+def restore(model: dict[str, Any], tensors: Tensors) -> tuple[Parts, Composer]:
+    """Build the parts of a model from its two halves."""
+    hashed = tuple(
+        HashedField(
+            one["name"],
+            tensors[f"hashed.{one['name']}.values"],
+            tensors[f"hashed.{one['name']}.users"],
+            one["num_users"],
+            one["learned"],
+        )
+        for one in model["hashed"]
+    )
+    featurizer = Featurizer(
+        tuple(
+            VocabularyField(name, tensors[f"vocabulary.{name}"]) for name in model["vocabularies"]
+        ),
+        tuple(NumberField(name, tensors[f"number.{name}"]) for name in model["numbers"]),
+        hashed,
+        model["target"],
+        model["hash_buckets"],
+    )
+    fields: tuple[SlotRange, ...] = tuple(field for field in featurizer.layout if field.in_profile)
+    profiles = ProfileModel(
+        fields,
+        hashed,
+        tensors["profile.idf"],
+        tensors["profile.weights"],
+        tensors["profile.rotation"],
+        model["dim_target"],
+    )
+    networks = {
+        role: restore_network(role, shape, tensors) for role, shape in model["networks"].items()
+    }
+    blocks = tuple(Block(*values) for values in model["blocks"])
+    means = {block.name: tensors[f"mean.{block.name}"] for block in blocks}
+    composer = Composer(blocks, means, model["shrink_events"])
+    text = restore_text(model["text"], tensors)
+    return Parts(
+        featurizer, profiles, networks["behavior"], networks.get("conduct"), text
+    ), composer
+
+
+def networks_of(parts: Parts) -> dict[str, SliceEncoder]:
+    """Return the networks by role."""
+    return {"behavior": parts.behavior} | (
+        {} if parts.conduct is None else {"conduct": parts.conduct}
+    )
+
+
+def restore_network(role: str, shape: dict[str, Any], tensors: Tensors) -> SliceEncoder:
+    """Build a network of a shape with its tensors."""
+    network = SliceEncoder(**shape)
+    prefix = f"{role}."
+    network.load_state_dict(
+        {
+            name[len(prefix) :]: torch.from_numpy(value)
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+    )
+    return network
+
+
+def restore_text(described: dict[str, Any] | None, tensors: Tensors) -> TextModel | None:
+    """Build the text part; the sentence model must still be the one that was trained with."""
+    if described is None:
+        return None
+    folder = str(described["folder"])
+    if not Path(folder).is_dir():
+        raise ModelMissing(
+            f"the model reads text with the sentence model in {folder}, which is not there"
+        )
+    if fingerprint(folder) != described["fingerprint"]:
+        raise ModelCorrupt(
+            f"the sentence model in {folder} is not the one that the model was trained with"
+        )
+    return TextModel(
+        tuple(described["columns"]), folder, described["fingerprint"], tensors["text.rotation"]
+    )

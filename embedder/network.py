@@ -1,0 +1,129 @@
+"""The learned part: a bag of slots per event, a backbone over the events, a unit vector per slice.
+
+`TwinBackbone` looks at each event alone (Deep Sets, Zaheer et al. 2017) and is the order-free twin
+of `GruBackbone`, which reads them in order; the states are pooled by mean and maximum. Sequences
+longer than a chunk are read in chunks of equal weight per event, so cost and memory grow linearly
+with the events.
+
+Shape key: `E` events of all slices, `S` slots, `B` slices, `H` state width, `D` block dimensions.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BackboneName = Literal["twin", "gru"]
+CHUNK_EVENTS, DROPOUT = 64, 0.2
+
+
+class SlotBag(nn.Module):
+    """Weighted sum of table rows per event."""
+
+    def __init__(self, num_slots: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(num_slots, width, mode="sum")
+        nn.init.normal_(self.table.weight, std=0.3)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, ids_ES: Tensor, weights_ES: Tensor) -> Tensor:
+        """Return one vector per event, E x width."""
+        normed: Tensor = self.norm(self.table(ids_ES, per_sample_weights=weights_ES))
+        return normed
+
+
+class TwinBackbone(nn.Module):
+    """Order-free: each event through a small network."""
+
+    def __init__(self, width: int, state: int) -> None:
+        super().__init__()
+        self.event = nn.Sequential(
+            nn.Linear(width, state), nn.GELU(), nn.Linear(state, state), nn.GELU()
+        )
+
+    def forward(self, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
+        """Return the state of each event, E x H."""
+        states: Tensor = self.event(events_EX)
+        return states
+
+
+class GruBackbone(nn.Module):
+    """In order: a GRU over chunks of a slice."""
+
+    def __init__(self, width: int, state: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, state, batch_first=True)
+
+    def forward(self, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
+        """Return the state after each event, E x H."""
+        chunk_E, place_E, chunk_sizes = chunk_places(sizes_B)
+        padded = events_EX.new_zeros(len(chunk_sizes), int(place_E.max()) + 1, events_EX.shape[1])
+        padded[chunk_E, place_E] = events_EX
+        states: Tensor = self.gru(padded)[0][chunk_E, place_E]
+        return states
+
+
+class SliceEncoder(nn.Module):
+    """Slots to one vector per slice: a bag of slots, a backbone, pooled states, a projection."""
+
+    def __init__(
+        self, backbone: BackboneName, *, num_slots: int, hidden: int, state: int, dim: int
+    ) -> None:
+        super().__init__()
+        self.shape = {
+            "backbone": backbone,
+            "num_slots": num_slots,
+            "hidden": hidden,
+            "state": state,
+            "dim": dim,
+        }
+        self.dim = dim
+        self.bag = SlotBag(num_slots, hidden)
+        self.backbone = (
+            GruBackbone(hidden, state) if backbone == "gru" else TwinBackbone(hidden, state)
+        )
+        self.mix = nn.Sequential(
+            nn.LayerNorm(2 * state),
+            nn.Dropout(DROPOUT),
+            nn.Linear(2 * state, state),
+            nn.GELU(),
+            nn.Linear(state, dim),
+        )
+
+    def forward(self, ids_ES: Tensor, weights_ES: Tensor, sizes_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unit vectors of the slices, B x D, and the states after each event, E x H."""
+        states = self.backbone(self.bag(ids_ES, weights_ES), sizes_B)
+        pooled = torch.cat([segment_mean(states, sizes_B), segment_max(states, sizes_B)], dim=1)
+        return unit(self.mix(pooled)), states
+
+
+def segment_mean(values_EX: Tensor, sizes_B: Tensor) -> Tensor:
+    """Return the mean of each run of rows; zero for an empty run."""
+    owner = torch.repeat_interleave(torch.arange(len(sizes_B), device=values_EX.device), sizes_B)
+    sums = values_EX.new_zeros(len(sizes_B), values_EX.shape[1]).index_add_(0, owner, values_EX)
+    return sums / sizes_B.clamp(min=1).unsqueeze(1).to(sums.dtype)
+
+
+def segment_max(values_EX: Tensor, sizes_B: Tensor) -> Tensor:
+    """Return the greatest value of each run of rows and column; no run may be empty."""
+    owner = torch.repeat_interleave(torch.arange(len(sizes_B), device=values_EX.device), sizes_B)
+    start = values_EX.new_full((len(sizes_B), values_EX.shape[1]), -torch.inf)
+    return start.scatter_reduce(0, owner[:, None].expand_as(values_EX), values_EX, "amax")
+
+
+def chunk_places(sizes_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the chunk of each event, its place within, and the sizes of the chunks."""
+    device = sizes_B.device
+    starts = torch.cumsum(sizes_B, 0) - sizes_B
+    owner = torch.repeat_interleave(torch.arange(len(sizes_B), device=device), sizes_B)
+    within = torch.arange(len(owner), device=device) - starts[owner]
+    num_chunks = torch.div(sizes_B + CHUNK_EVENTS - 1, CHUNK_EVENTS, rounding_mode="floor")
+    first_chunk = torch.cumsum(num_chunks, 0) - num_chunks
+    chunk_E = first_chunk[owner] + torch.div(within, CHUNK_EVENTS, rounding_mode="floor")
+    return chunk_E, within % CHUNK_EVENTS, torch.bincount(chunk_E)
+
+
+def unit(values_BD: Tensor) -> Tensor:
+    """Scale rows to unit length."""
+    return functional.normalize(values_BD, dim=1, eps=1e-6)

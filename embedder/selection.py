@@ -1,0 +1,39 @@
+"""Which network is shipped: the order-free twin, unless the GRU beats it beyond chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedder.fitting import FittedNetwork
+from embedder.network import BackboneName
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The shipped network and why.
+
+    Attributes:
+        shipped: Its name.
+        gain: 95 % interval of the GRU's mean gain over its twin on the same held-out queries.
+    """
+
+    shipped: BackboneName
+    gain: tuple[float, float]
+
+
+def choose_network(twin: FittedNetwork, gru: FittedNetwork, *, seed: int) -> Choice:
+    """Compare in pairs on the same held-out queries."""
+    gain = gain_interval(gru.gains_Q - twin.gains_Q, np.random.default_rng([seed, 5]))
+    return Choice("gru" if gain[0] > 0 else "twin", gain)
+
+
+def gain_interval(gain: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+    """Return the bootstrap 95 % interval of a mean; (0, 0) where there is nothing to compare."""
+    if len(gain) == 0:
+        return 0.0, 0.0
+    draws = rng.integers(0, len(gain), (RESAMPLES, len(gain)))
+    low, high = np.quantile(gain[draws].mean(axis=1), [0.025, 0.975])
+    return round(float(low), 5), round(float(high), 5)

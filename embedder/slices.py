@@ -1,0 +1,102 @@
+"""Sampling of slices: which pieces of which users' sequences make a training batch.
+
+All functions return half-open spans of event positions, vectorised over the batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedder.profiles import Floats
+from store.sequences import Int64s
+
+NEIGHBORHOOD = 16
+PREFIX_AGES = (2, 3, 5, 10, 20, 50)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Half-open spans of event positions, one per slice."""
+
+    first: Int64s
+    last: Int64s
+
+
+def span_rows(spans: Spans) -> tuple[Int64s, Int64s]:
+    """Return the event positions in the spans, one span after the other, and the span of each."""
+    sizes = spans.last - spans.first
+    owner = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    offsets = np.cumsum(sizes) - sizes
+    return np.arange(sizes.sum(), dtype=np.int64) - offsets[owner] + spans.first[owner], owner
+
+
+def pair_spans(
+    offsets: Int64s, users: Int64s, *, longest: int, rng: np.random.Generator
+) -> tuple[Spans, Spans]:
+    """Return two slices of each user, who must have at least two events.
+
+    Half of the pairs lie on two sides of a cut in time, as a banned user and the new account do;
+    the other half are two windows anywhere, which may overlap.
+    """
+    start, size = offsets[users], np.diff(offsets)[users]
+    cut = start + 1 + (rng.random(len(users)) * (size - 1)).astype(np.int64)
+    apart = rng.random(len(users)) < 0.5
+    first = _window(start, np.where(apart, cut, start + size), longest, rng)
+    second = _window(np.where(apart, cut, start), start + size, longest, rng)
+    return first, second
+
+
+def prefix_spans(
+    offsets: Int64s, users: Int64s, *, longest: int, rng: np.random.Generator
+) -> Spans:
+    """Return a prefix of each user's sequence, as a look at the user at some time would see it.
+
+    Half of the lengths are drawn evenly in the logarithm, the other half are the ages at which risk
+    is asked for, or the whole life where it is shorter.
+    """
+    size = np.minimum(np.diff(offsets)[users], longest)
+    anywhere = np.floor(np.exp(rng.random(len(users)) * np.log(size + 1))).astype(np.int64)
+    asked = rng.choice(np.array([*PREFIX_AGES, longest]), len(users))
+    length = np.where(rng.random(len(users)) < 0.5, anywhere, asked)
+    return Spans(offsets[users], offsets[users] + np.clip(length, 1, size))
+
+
+def draw_users(
+    eligible: Int64s, profile_ND: Floats, count: int, *, hard: bool, rng: np.random.Generator
+) -> Int64s:
+    """Return distinct users for a contrastive batch.
+
+    A hard batch consists of neighborhoods: some random users, each with those whose profiles are
+    closest, so that the negatives are the users one really confuses.
+    """
+    count = min(count, len(eligible))
+    if not hard or len(eligible) <= 2 * max(count, NEIGHBORHOOD):
+        return rng.choice(eligible, count, replace=False)
+    anchors = rng.choice(len(eligible), max(count // NEIGHBORHOOD, 1), replace=False)
+    similarity = profile_ND[eligible[anchors]] @ profile_ND[eligible].T
+    near = np.argpartition(-similarity, NEIGHBORHOOD, axis=1)[:, :NEIGHBORHOOD]
+    return eligible[np.unique(near)]
+
+
+def draw_labelled(
+    violators: Int64s, others: Int64s, count: int, *, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return users for a supervised batch, half violators; few are drawn with replacement."""
+    half = count // 2
+    return np.concatenate([_draw(violators, half, rng), _draw(others, count - half, rng)])
+
+
+def _draw(users: Int64s, count: int, rng: np.random.Generator) -> Int64s:
+    return rng.choice(users, count, replace=len(users) < count)
+
+
+def _window(start: Int64s, stop: Int64s, longest: int, rng: np.random.Generator) -> Spans:
+    """Return a window of at most `longest` events within each span; its length varies."""
+    size = stop - start
+    most = np.minimum(size, longest)
+    least = np.minimum(most, 2)
+    length = least + (rng.random(len(size)) * (most - least + 1)).astype(np.int64)
+    length = np.where(rng.random(len(size)) < 0.5, most, length)
+    first = start + (rng.random(len(size)) * (size - length + 1)).astype(np.int64)
+    return Spans(first, first + length)

@@ -1,0 +1,113 @@
+"""The text block: the mean sentence embedding of what a user's text columns say.
+
+The sentence model is an optional dependency and a folder that the operator vets; nothing is ever
+downloaded. A user's most recent distinct texts are read, a bounded number, so that one chatty user
+costs no more than another.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from embedder.errors import TextModelMissing
+from embedder.featurizer import column_of
+from embedder.hashing import MISSING, hash_column, mix
+from embedder.profiles import Floats
+from store.sequences import SequenceBatch
+
+TEXTS_PER_USER, CHARACTERS = 16, 256
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A sentence model and the rotation fitted to the texts of the training users.
+
+    Attributes:
+        columns: Text columns, read together.
+        folder: Where the sentence model lies.
+        fingerprint: Hash of the model's weights file; another model is another space.
+        rotation: Rows project a sentence embedding to the block, W x D.
+    """
+
+    columns: tuple[str, ...]
+    folder: str
+    fingerprint: str
+    rotation: Floats
+
+    def embed(self, batch: SequenceBatch) -> Floats:
+        """Return the raw text block of each user; zero where a user has no text."""
+        return mean_sentences(batch, self.columns, self.folder) @ self.rotation
+
+
+def fit_text(batch: SequenceBatch, columns: tuple[str, ...], folder: str, *, dim: int) -> TextModel:
+    """Fit the rotation on the users at hand (uncentred, as cosines are kept)."""
+    means = mean_sentences(batch, columns, folder)
+    values, vectors = np.linalg.eigh(means.T.astype(np.float64) @ means)
+    kept = np.argsort(values)[::-1][: min(dim, means.shape[1])]
+    basis = np.ascontiguousarray(vectors[:, kept], dtype=np.float32)
+    return TextModel(columns, folder, fingerprint(folder), basis)
+
+
+def mean_sentences(batch: SequenceBatch, columns: tuple[str, ...], folder: str) -> Floats:
+    """Return the mean embedding of each user's recent distinct texts, B x W."""
+    model = load_sentence_model(folder)
+    texts, users = recent_texts(batch, columns)
+    encoded = texts.dictionary_encode()
+    width = int(model.get_sentence_embedding_dimension())
+    sums = np.zeros((batch.num_users, width), dtype=np.float32)
+    if len(texts) == 0:
+        return sums
+    distinct = [text[:CHARACTERS] for text in encoded.dictionary.to_pylist()]
+    vectors = model.encode(
+        distinct, batch_size=128, show_progress_bar=False, normalize_embeddings=True
+    )
+    np.add.at(sums, users, np.asarray(vectors, dtype=np.float32)[encoded.indices.to_numpy()])
+    return sums
+
+
+def recent_texts(
+    batch: SequenceBatch, columns: tuple[str, ...]
+) -> tuple[pa.StringArray, np.ndarray[Any, Any]]:
+    """Return each user's latest distinct texts and the user of each."""
+    user_E = np.repeat(np.arange(batch.num_users), batch.num_events)
+    texts, users = [], []
+    for name in columns:
+        column = column_of(batch, name).combine_chunks().cast(pa.string())
+        hashes = hash_column(column)
+        rows = np.flatnonzero(hashes != MISSING)[::-1]
+        pair = mix(hashes[rows] ^ mix(user_E[rows].astype(np.uint64) + np.uint64(1)))
+        rows = np.sort(rows[np.unique(pair, return_index=True)[1]])[::-1]
+        place = np.arange(len(rows)) - np.searchsorted(-user_E[rows], -user_E[rows])
+        rows = rows[place < TEXTS_PER_USER]
+        texts.append(column.take(pa.array(rows)))
+        users.append(user_E[rows])
+    return pa.concat_arrays(texts), np.concatenate(users)
+
+
+@lru_cache(maxsize=2)
+def load_sentence_model(folder: str) -> Any:
+    """Load the sentence model from its folder, on the CPU, offline."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise TextModelMissing(
+            'text needs sentence-transformers; install "lookalike[text]"'
+        ) from error
+    if not Path(folder).is_dir():
+        raise TextModelMissing(f"there is no sentence model in {folder}; set embedder.text_model")
+    return SentenceTransformer(folder, device="cpu", local_files_only=True)
+
+
+@lru_cache(maxsize=8)
+def fingerprint(folder: str) -> str:
+    """Return a hash of the model's files, so that another model is noticed."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and path.suffix in {".safetensors", ".bin", ".json", ".txt"}:
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,343 @@
+"""Training: from the lake and the labels of a workspace to a model folder.
+
+The order-free twin and the GRU are both trained; the GRU is shipped only where it beats its twin on
+held-out users beyond chance. Block weights are learned on the same held-out users.
+"""
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from embedder.audit import FieldFinding, audit_fields
+from embedder.composing import fit_composer
+from embedder.composite import Composer, unit_rows
+from embedder.config import PLANS, EmbedderConfig, Preset, TrainingPlan
+from embedder.embedder import pick_device
+from embedder.featurizer import EncodedEvents, Featurizer, fit_featurizer
+from embedder.fitting import FittedNetwork, Progress, fit_network
+from embedder.model_files import read_manifest, write_model
+from embedder.network import BackboneName, SliceEncoder
+from embedder.objectives import Objective, behavior_objective, conduct_objective
+from embedder.parts import Parts
+from embedder.profiles import (
+    Floats,
+    ProfileModel,
+    fit_profiles,
+    fit_rotation,
+    profile_slots,
+    rows_of_users,
+    user_chunks,
+)
+from embedder.selection import choose_network
+from embedder.text import TextModel, fit_text
+from embedder.training_data import Gathered, gather
+from embedder.training_set import TrainingSet
+from embedder.weighting import learn_field_weights
+from store.config import SchemaConfig
+from store.database import Database
+from store.labels import LabelStore
+from store.lake import EventLake
+from store.roles import infer_schema
+from store.schema import EventSchema, Role
+from store.sequences import Int64s, SequenceBatch
+from store.workspace import Workspace
+
+VALIDATION_SHARE, VALIDATION_MAX = 0.1, 2000
+HALVES_MIN, TEXT_USERS = 4, 4000
+
+
+class MakeObjective(Protocol):
+    """Makes an objective with fresh heads."""
+
+    def __call__(
+        self, data: TrainingSet, plan: TrainingPlan, device: torch.device, *, dim: int
+    ) -> Objective:
+        """Return the objective."""
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training made and measured."""
+
+    space_id: str
+    model_dir: Path
+    manifest: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the command line prints."""
+        keys = (
+            "as_of",
+            "preset",
+            "seed",
+            "num_users",
+            "num_events",
+            "seconds",
+            "metrics",
+            "field_weights",
+            "audit",
+        )
+        return {"space_id": self.space_id, **{key: self.manifest[key] for key in keys}}
+
+
+def train(
+    workspace: Workspace,
+    *,
+    as_of: datetime,
+    preset: Preset,
+    seed: int,
+    config: EmbedderConfig,
+    schema_config: SchemaConfig,
+    models_dir: Path | None = None,
+    now: datetime | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> TrainReport:
+    """Train on what was known at a time and write the model.
+
+    Args:
+        workspace: Where events and labels are.
+        as_of: Events and labels at or after it are not seen.
+        preset: Sizes and length of the training.
+        seed: Of every random choice.
+        config: Of the vector.
+        schema_config: Roles of columns.
+        models_dir: Where to write; the workspace's models if not given.
+        now: The time that the manifest gives; the clock's if not given.
+        progress: Told what is done, how far, of how much.
+
+    Raises:
+        NotEnoughData: If there is too little to learn from.
+        LakeEmpty: If no event is visible.
+    """
+    begun = monotonic()
+    lake = EventLake(workspace)
+    view = LabelStore(Database(workspace.ops_url)).as_of(as_of)
+    schema = infer_schema(lake, as_of=as_of, config=schema_config, cutoffs=view.cutoffs())
+    progress("read events", 0, 1)
+    gathered = gather(
+        lake,
+        view,
+        as_of=as_of,
+        config=config,
+        columns=[column.name for column in schema.columns],
+        seed=seed,
+    )
+    with deterministic(config.threads):
+        trained = fit_all(gathered, schema, config, PLANS[preset], seed=seed, progress=progress)
+    about = {
+        "created_at": (now or datetime.now(UTC)).isoformat(),
+        "as_of": as_of.isoformat(),
+        "preset": preset,
+        "seed": seed,
+        "seconds": round(monotonic() - begun, 1),
+        "schema": schema.to_dict(),
+        "holdout_share": config.holdout_share,
+        "config": config.model_dump(),
+        "plan": PLANS[preset].model_dump(),
+        **describe_outcome(gathered, trained),
+    }
+    folder = write_model(
+        models_dir or workspace.models_dir, trained.parts, trained.composer, about=about
+    )
+    manifest = read_manifest(folder)
+    return TrainReport(manifest["space_id"], folder, manifest)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of fitting, before it is written."""
+
+    parts: Parts
+    composer: Composer
+    audit: tuple[FieldFinding, ...]
+    field_weights: dict[str, float]
+    metrics: dict[str, Any]
+
+
+def describe_outcome(gathered: Gathered, trained: Trained) -> dict[str, Any]:
+    """Return what the manifest tells of the data, the figures and the libraries."""
+    return {
+        "num_users": gathered.batch.num_users,
+        "num_events": len(gathered.batch.ts_us),
+        "num_violators": int((gathered.labels.label == 1).sum()),
+        "audit": [finding.to_dict() for finding in trained.audit],
+        "field_weights": trained.field_weights,
+        "metrics": trained.metrics,
+        "versions": {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def fit_all(
+    gathered: Gathered,
+    schema: EventSchema,
+    config: EmbedderConfig,
+    plan: TrainingPlan,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Trained:
+    """Fit fields, profiles, both networks, the choice between them and the block weights."""
+    batch, device = gathered.batch, pick_device("auto")
+    rng = np.random.default_rng([seed, 1])
+    audit = audit_fields(batch, schema, config.featurizer)
+    left_out = [finding.name for finding in audit if finding.left_out]
+    featurizer = fit_featurizer(batch, schema, config.featurizer, left_out=left_out)
+    events = featurizer.encode(batch)
+    progress("learn field weights", 0, 1)
+    profiles, field_weights = fit_field_profiles(featurizer, events, config, rng)
+    data = training_set(gathered, featurizer, events, profiles, rng)
+    learner = Learner(data, plan, seed, device, progress)
+    behavior, metrics = learner.best("behavior", behavior_objective, dim=config.dim_behavior)
+    metrics = {"behavior": metrics}
+    conduct = None
+    if data.supervised:
+        conduct, metrics["conduct"] = learner.best(
+            "conduct", conduct_objective, dim=config.dim_conduct
+        )
+    parts = Parts(
+        featurizer, profiles, behavior, conduct, fit_text_part(batch, schema, config, rng)
+    )
+    progress("weigh blocks", 0, 1)
+    composer = fit_composer(parts, batch, data, config, device, rng)
+    metrics["block_weights"] = {block.name: round(block.weight, 4) for block in composer.blocks}
+    return Trained(parts, composer, audit, field_weights, metrics)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Trains both backbones for an objective and keeps the better one."""
+
+    data: TrainingSet
+    plan: TrainingPlan
+    seed: int
+    device: torch.device
+    progress: Progress
+
+    def best(
+        self, role: str, make: MakeObjective, *, dim: int
+    ) -> tuple[SliceEncoder, dict[str, Any]]:
+        """Return the shipped network and the figures of both on held-out users."""
+        twin, gru = (self.fit(role, "twin", make, dim), self.fit(role, "gru", make, dim))
+        choice = choose_network(twin, gru, seed=self.seed)
+        metrics: dict[str, Any] = {
+            name: {"steps": fitted.steps, "mean_gain": round(fitted.score, 4)}
+            for name, fitted in (("twin", twin), ("gru", gru))
+        }
+        metrics |= {
+            "num_queries": len(twin.gains_Q),
+            "shipped": choice.shipped,
+            "gru_over_twin": list(choice.gain),
+        }
+        return (gru if choice.shipped == "gru" else twin).network, metrics
+
+    def fit(
+        self, role: str, backbone: BackboneName, make: MakeObjective, dim: int
+    ) -> FittedNetwork:
+        """Train one backbone; without users to learn from it stays as it was drawn."""
+        torch.manual_seed(self.seed)
+        objective = make(self.data, self.plan, self.device, dim=dim)
+        return fit_network(
+            backbone,
+            objective,
+            self.plan,
+            num_slots=self.data.featurizer.num_slots,
+            dim=dim,
+            seed=self.seed,
+            device=self.device,
+            progress=lambda done, total: self.progress(f"train {role}, {backbone}", done, total),
+        )
+
+
+def fit_field_profiles(
+    featurizer: Featurizer, events: EncodedEvents, config: EmbedderConfig, rng: np.random.Generator
+) -> tuple[ProfileModel, dict[str, float]]:
+    """Fit frequencies, learn the field weights, then the rotation for these weights."""
+    profiles = fit_profiles(featurizer, events, dim_target=config.dim_target)
+    profiles, field_weights = learn_field_weights(featurizer, events, profiles, rng)
+    second = np.zeros((len(profiles.idf_V), len(profiles.idf_V)))
+    for users in user_chunks(len(events.offsets) - 1):
+        histograms = chunk_histograms(featurizer, events, profiles, users)
+        second += histograms.T.astype(np.float64) @ histograms
+    return fit_rotation(second, profiles, dim=config.dim_statistics), field_weights
+
+
+def chunk_histograms(
+    featurizer: Featurizer, events: EncodedEvents, profiles: ProfileModel, users: Int64s
+) -> Floats:
+    """Return the histograms of consecutive users."""
+    rows, user_E = rows_of_users(events.offsets, users)
+    slots = profile_slots(featurizer, events, rows, events.offsets[users][user_E])
+    return profiles.histograms(slots, user_E, len(users))
+
+
+def training_set(
+    gathered: Gathered,
+    featurizer: Featurizer,
+    events: EncodedEvents,
+    profiles: ProfileModel,
+    rng: np.random.Generator,
+) -> TrainingSet:
+    """Return what the networks train on; a tenth of the users is held out for validation."""
+    statistics, target = [], []
+    for users in user_chunks(gathered.batch.num_users):
+        statistics.append(
+            profiles.statistics(chunk_histograms(featurizer, events, profiles, users))
+        )
+        if profiles.hashed:
+            rows, user_E = rows_of_users(events.offsets, users)
+            target.append(profiles.target(profiles.sketches(events, rows, user_E, len(users))))
+    statistics_ND = np.concatenate(statistics)
+    profile_ND = (
+        np.concatenate([statistics_ND, np.concatenate(target)], axis=1) if target else statistics_ND
+    )
+    size, labels = gathered.batch.num_events, gathered.labels
+    validation = rng.random(len(size)) < VALIDATION_SHARE
+    told = ~gathered.held_out & ~validation
+    halved = np.flatnonzero(validation & (size >= HALVES_MIN))
+    return TrainingSet(
+        featurizer,
+        events,
+        unit_rows(profile_ND),
+        unit_rows(statistics_ND),
+        np.flatnonzero((size >= 2) & ~validation),
+        np.flatnonzero(told & (labels.label == 1)),
+        np.flatnonzero(told & (labels.label == 0)),
+        labels.kind,
+        halved[:VALIDATION_MAX],
+        np.flatnonzero(validation & ~gathered.held_out & (labels.label >= 0))[: 2 * VALIDATION_MAX],
+    )
+
+
+def fit_text_part(
+    batch: SequenceBatch, schema: EventSchema, config: EmbedderConfig, rng: np.random.Generator
+) -> TextModel | None:
+    """Fit the text block where there are text columns and a sentence model is set."""
+    columns = schema.with_role(Role.TEXT)
+    if not columns or not config.text_model:
+        return None
+    users = np.sort(rng.choice(batch.num_users, min(TEXT_USERS, batch.num_users), replace=False))
+    return fit_text(batch.take(users), columns, config.text_model, dim=config.dim_text)
+
+
+@contextmanager
+def deterministic(threads: int) -> Iterator[None]:
+    """Fix the threads and forbid operations whose results vary from run to run."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])

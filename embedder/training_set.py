@@ -1,0 +1,79 @@
+"""What the networks train on, in memory, and slices of it as tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedder.featurizer import EncodedEvents, Featurizer
+from embedder.network import SliceEncoder
+from embedder.profiles import Floats, profile_slots
+from embedder.slices import Spans, span_rows
+from store.sequences import Int64s
+
+EVENTS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """All that the loops need.
+
+    Attributes:
+        featurizer, events: The training users' encoded events.
+        profile_ND: Unit profile per user, for hard batches.
+        statistics_ND: Unit statistics block per user, to be predicted from a slice.
+        paired: Users with at least two events that are trained on.
+        violators, others: Users whose labels supervise; `kind_N` is the kind of violation or -1.
+        validation: Held-out users that can be halved.
+        validation_labelled: Held-out labelled users; `kind_N` tells their class.
+    """
+
+    featurizer: Featurizer
+    events: EncodedEvents
+    profile_ND: Floats
+    statistics_ND: Floats
+    paired: Int64s
+    violators: Int64s
+    others: Int64s
+    kind_N: Int64s
+    validation: Int64s
+    validation_labelled: Int64s
+
+    @property
+    def supervised(self) -> bool:
+        """Whether there are labels of both classes to learn from and to validate on."""
+        told = self.kind_N[self.validation_labelled] >= 0
+        return len(self.violators) >= 10 and len(self.others) >= 10 and 0 < told.sum() < len(told)
+
+
+def slice_inputs(
+    featurizer: Featurizer, events: EncodedEvents, spans: Spans, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return slot ids, weights and slice sizes as tensors."""
+    rows, owner = span_rows(spans)
+    ids, weights = profile_slots(featurizer, events, rows, spans.first[owner])
+    sizes = torch.from_numpy(spans.last - spans.first)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device), sizes.to(device)
+
+
+@torch.no_grad()
+def encode_spans(
+    network: SliceEncoder,
+    featurizer: Featurizer,
+    events: EncodedEvents,
+    spans: Spans,
+    device: torch.device,
+) -> Floats:
+    """Return the unit vector of each slice, in pieces of bounded size; every slice has an event."""
+    network.eval()
+    sizes = spans.last - spans.first
+    cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // EVENTS_AT_ONCE, prepend=0) > 0)
+    vectors = np.empty((len(sizes), network.dim), dtype=np.float32)
+    for first, last in zip([0, *cuts], [*cuts, len(sizes)], strict=True):
+        if first < last:
+            piece = Spans(spans.first[first:last], spans.last[first:last])
+            vectors[first:last] = (
+                network(*slice_inputs(featurizer, events, piece, device))[0].cpu().numpy()
+            )
+    return vectors

@@ -1,0 +1,1 @@
+"""Vectors to neighbors, risk and rings; immutable builds and the service over them."""

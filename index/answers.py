@@ -1,0 +1,194 @@
+"""What the service is asked and what it answers; plain values, no arrays."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from index.errors import InvalidRequest
+
+SearchMode = Literal["exact", "hnsw", "exact_filtered"]
+State = Literal["fresh", "stale"]
+RiskStatus = Literal["ok", "insufficient_data"]
+Band = Literal["likely", "possible", "unlikely", "insufficient_data"]
+
+K_MAX = 1_000
+EF_SEARCH_MAX = 4_096
+FILTER_POLICIES_MAX = 100
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The users a search may return: those that pass every condition that is set.
+
+    Attributes:
+        policies: Violators of one of these policies.
+        label: 1 violators, 0 benign users.
+        min_events: Least number of events, inclusive; `max_events` likewise.
+        first_seen_after: First event at or after this time; `..._before` is exclusive.
+        last_seen_after: Last event at or after this time; `..._before` is exclusive.
+    """
+
+    policies: tuple[str, ...] | None = None
+    label: Literal[0, 1] | None = None
+    min_events: int | None = None
+    max_events: int | None = None
+    first_seen_after: datetime | None = None
+    first_seen_before: datetime | None = None
+    last_seen_after: datetime | None = None
+    last_seen_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.policies is not None and not 1 <= len(self.policies) <= FILTER_POLICIES_MAX:
+            raise InvalidRequest(
+                f"a filter takes 1 to {FILTER_POLICIES_MAX} policies, not {len(self.policies)}",
+                pointer="filter/policies",
+            )
+        moments = {
+            "first_seen_after": self.first_seen_after,
+            "first_seen_before": self.first_seen_before,
+            "last_seen_after": self.last_seen_after,
+            "last_seen_before": self.last_seen_before,
+        }
+        for name, moment in moments.items():
+            if moment is not None and moment.tzinfo is None:
+                raise InvalidRequest(f"{name} needs a time zone", pointer=f"filter/{name}")
+
+
+@dataclass(frozen=True)
+class NeighborRequest:
+    """How to search.
+
+    Attributes:
+        k: Hits per query, 1 to 1,000; there are fewer where the view holds fewer users.
+        known_violators: Search among known violators instead of everyone.
+        filter: Conditions on the users returned; the search is then exact.
+        exact: Search exactly although the build has an approximate index.
+        ef_search: Beam width of the approximate search, 1 to 4,096; the build's own if absent.
+        explain: Also split each similarity into channels.
+
+    Raises:
+        InvalidRequest: If a number is out of its range.
+    """
+
+    k: int = 10
+    known_violators: bool = False
+    filter: Filter | None = None
+    exact: bool = False
+    ef_search: int | None = None
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= K_MAX:
+            raise InvalidRequest(f"k must be 1 to {K_MAX}, not {self.k}", pointer="k")
+        if self.ef_search is not None and not 1 <= self.ef_search <= EF_SEARCH_MAX:
+            raise InvalidRequest(
+                f"ef_search must be 1 to {EF_SEARCH_MAX}, not {self.ef_search}",
+                pointer="params/ef_search",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One neighbor.
+
+    Attributes:
+        similarity: True cosine in [-1, 1]. The hub correction changes the order of hits, never
+            this number, so it need not descend strictly.
+        policy: What the violator was labelled for; None for others.
+        channels: Block name to its share of the similarity; the shares sum to it. Only on request.
+    """
+
+    user_id: str
+    similarity: float
+    known_violator: bool
+    policy: str | None
+    num_events: int
+    channels: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborAnswer:
+    """The neighbors of one query, best first.
+
+    Attributes:
+        user_id: The user asked about; None for events and vectors.
+        num_events: Events behind the query; None for a vector.
+        state: "stale" when the build is older than the service was told to accept silently.
+    """
+
+    user_id: str | None
+    hits: tuple[Hit, ...]
+    search_mode: SearchMode
+    num_events: int | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownUser:
+    """The build has no user of this id."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RingInfo:
+    """The ring a user belongs to, as of the build.
+
+    Attributes:
+        violator_rate_lower: Lower bound of the share of violators, in [0, 1].
+        cohesion: Mean similarity within the ring.
+    """
+
+    id: int
+    num_users: int
+    num_violators: int
+    violator_rate_lower: float
+    cohesion: float
+
+
+@dataclass(frozen=True, slots=True)
+class RiskAnswer:
+    """The risk of one user.
+
+    Attributes:
+        user_id: None for events.
+        status: "insufficient_data" when there are too few events to say anything.
+        probability: Calibrated, in [0, 1]; None where the data does not suffice.
+        log_odds: The same without saturation; None likewise.
+        interval: 0 <= low <= probability <= high <= 1; None likewise.
+        known_violator: The user's own label; it never votes on the user's own risk.
+    """
+
+    user_id: str | None
+    status: RiskStatus
+    probability: float | None
+    log_odds: float | None
+    band: Band
+    interval: tuple[float, float] | None
+    num_events: int
+    ring: RingInfo | None
+    known_violator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    """What a build knows of a user; `label` is None while unknown."""
+
+    user_id: str
+    num_events: int
+    first_seen: datetime
+    last_seen: datetime
+    label: Literal[0, 1] | None
+    policy: str | None
+    group: str | None
+    occurred_at: datetime | None
+    known_at: datetime | None
+    ring: RingInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the data of a build is."""
+
+    state: State
+    age_seconds: float

@@ -1,0 +1,108 @@
+"""Errors of the index, and whose fault each one is.
+
+IndexingError
+├── RequestError                 the caller's fault; `pointer` says where in the request
+│   ├── InvalidRequest           a parameter out of its range
+│   ├── InvalidEvents            events that can't be read as a sequence
+│   ├── InvalidVector
+│   │   ├── DimensionMismatch    a vector of another length
+│   │   └── NotAVector           not finite, or all zero
+│   └── SpaceMismatch            a vector of another encoder
+├── BuildError                   the operator's
+│   ├── NoLiveBuild              nothing was published yet
+│   ├── BuildMissing             no build of this id
+│   ├── BuildNotServable         a refused or half-written build was to be promoted
+│   ├── BuildIncompatible        written by a version of another format
+│   ├── NothingToRollBack        there is no previous build
+│   ├── PublishBusy              another publish holds the lock
+│   ├── TooFewLabels             not enough labels to fit a risk model on
+│   └── RiskUnavailable          the build was made without a risk model
+├── BuildCorrupt                 the disk's: a file is missing, cut or changed
+└── BuildInvalid                 ours: what was handed over to be written can't be a build
+"""
+
+
+class IndexingError(Exception):
+    """Anything that goes wrong in `index`."""
+
+
+class RequestError(IndexingError):
+    """The caller's fault.
+
+    Attributes:
+        pointer: Path of the faulty part in the request, such as `events/3/ts`; empty for all of it.
+        item: Position of the faulty query among those of the call.
+    """
+
+    def __init__(self, message: str, *, pointer: str = "", item: int = 0) -> None:
+        super().__init__(message)
+        self.pointer = pointer
+        self.item = item
+
+
+class InvalidRequest(RequestError):
+    """A parameter is out of its range."""
+
+
+class InvalidEvents(RequestError):
+    """Events that can't be read as a sequence."""
+
+
+class InvalidVector(RequestError):
+    """An array that no search can start from."""
+
+
+class DimensionMismatch(InvalidVector):
+    """A vector of another length than those of the index."""
+
+
+class NotAVector(InvalidVector):
+    """A vector that isn't finite, or is all zero."""
+
+
+class SpaceMismatch(RequestError):
+    """A vector of another space than the build's; two spaces never meet."""
+
+
+class BuildError(IndexingError):
+    """The operator's fault, or nobody's: the build that was asked for can't be had."""
+
+
+class NoLiveBuild(BuildError):
+    """Nothing was published yet."""
+
+
+class BuildMissing(BuildError):
+    """There is no build of this id."""
+
+
+class BuildNotServable(BuildError):
+    """A build that was refused, or never finished, was to be promoted."""
+
+
+class BuildIncompatible(BuildError):
+    """The build was written in a format that this version does not read."""
+
+
+class NothingToRollBack(BuildError):
+    """There is no previous build."""
+
+
+class PublishBusy(BuildError):
+    """Another publish held the lock for longer than we wait."""
+
+
+class TooFewLabels(BuildError):
+    """There are not enough labels to fit a risk model on; a build can do without."""
+
+
+class RiskUnavailable(BuildError):
+    """The build was made without a risk model."""
+
+
+class BuildCorrupt(IndexingError):
+    """A file of the build is missing, cut or changed since it was written."""
+
+
+class BuildInvalid(IndexingError):
+    """What was handed over to be written can't be a build."""

@@ -1,0 +1,57 @@
+"""Erased users and the builds that hold them: a build is never edited, so it is removed whole."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.build import BUILD_ID
+from index.builds import TRASH_PREFIX
+from index.errors import BuildCorrupt
+from index.publish import publish_lock, read_live
+from index.users import UserTable, read_users
+from store.durable import remove_folder
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of the builds that held users who are to be forgotten.
+
+    Attributes:
+        removed: Builds that are gone, oldest first.
+        live_holds: Whether the live build holds one of the users; the next one will not.
+    """
+
+    removed: tuple[str, ...]
+    live_holds: bool
+
+
+def forget_in_builds(workspace: Workspace, user_ids: Collection[str]) -> Forgotten:
+    """Remove every build but the live one that holds one of these users, or can't say.
+
+    Raises:
+        BuildCorrupt: If `live.json` is damaged, so that nobody knows what must stay.
+        PublishBusy: If others publish for longer than we wait.
+    """
+    with publish_lock(workspace):
+        pointer = read_live(workspace)
+        live = None if pointer is None else pointer.live
+        holding = [path for path in _final_builds(workspace) if _holds(path, user_ids)]
+        removed = [path for path in holding if path.name != live]
+        trash = [path.rename(path.with_name(TRASH_PREFIX + path.name)) for path in removed]
+    for path in trash:
+        remove_folder(path)
+    return Forgotten(tuple(path.name for path in removed), len(removed) < len(holding))
+
+
+def _final_builds(workspace: Workspace) -> list[Path]:
+    """Return the folders of builds that were published or refused, oldest first."""
+    return sorted(path for path in workspace.builds_dir.iterdir() if BUILD_ID.fullmatch(path.name))
+
+
+def _holds(directory: Path, user_ids: Collection[str]) -> bool:
+    try:
+        users = UserTable.of(read_users(directory))
+    except BuildCorrupt:
+        return True
+    return bool((users.rows_of(sorted(user_ids)) >= 0).any())

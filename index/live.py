@@ -1,0 +1,159 @@
+"""The service that is live now, replaced without a failed request when `live.json` moves."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from embedder.errors import EmbedderError
+from index.config import IndexConfig
+from index.errors import IndexingError, NoLiveBuild
+from index.publish import live_build_id
+from index.service import Clock, LookalikeService, utc_now
+from store.errors import StoreError
+from store.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = timedelta(seconds=10)
+
+OpenService = Callable[[Workspace, str, IndexConfig], LookalikeService]
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """How the last attempts to load went.
+
+    Attributes:
+        build_id: What is served; None until the first load.
+        loaded_at: When that was loaded.
+        checked_at: When `live.json` was last looked at.
+        error: Why the live build is not the one that is served; None when it is.
+    """
+
+    build_id: str | None = None
+    loaded_at: datetime | None = None
+    checked_at: datetime | None = None
+    error: str | None = None
+
+
+def open_service(workspace: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:
+    """Load a build with its encoder and risk model."""
+    return LookalikeService.open(workspace, build_id=build_id, config=config)
+
+
+class LiveService:
+    """Holds the current service; readers keep the one they got until they are done with it.
+
+    Args:
+        workspace: Where `live.json` is.
+        config: Passed on to each service.
+        open_service: Loads one.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: IndexConfig,
+        *,
+        open_service: OpenService = open_service,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._workspace = workspace
+        self._config = config
+        self._open_service = open_service
+        self._clock = clock
+        self._service: LookalikeService | None = None
+        self._status = LiveStatus()
+        self._pointer: bytes | None = None
+        self._retry_at: datetime | None = clock()
+        self._refreshing = threading.Lock()
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def current(self) -> LookalikeService:
+        """Return the service to answer with; take it once per request.
+
+        Raises:
+            NoLiveBuild: While nothing is loaded.
+        """
+        service = self._service
+        if service is None:
+            reason = self._status.error or "no build is loaded yet"
+            raise NoLiveBuild(reason)
+        return service
+
+    def status(self) -> LiveStatus:
+        """Return how the last attempts to load went."""
+        return self._status
+
+    def refresh(self) -> bool:
+        """Load the live build if it is another than the one served; return whether it changed.
+
+        Blocks while loading, so call it from a thread of its own; callers at the same time wait.
+        A build that can't be loaded leaves the old one in service, and `status` says why. It is
+        tried again some seconds later, for the reason may have been outside the build.
+        """
+        with self._refreshing:
+            now, pointer = self._clock(), self._read_pointer()
+            self._status = replace(self._status, checked_at=now)
+            if pointer == self._pointer and (self._retry_at is None or now < self._retry_at):
+                return False
+            self._pointer, self._retry_at = pointer, now + RETRY_AFTER
+            try:
+                changed = self._load()
+            except (IndexingError, EmbedderError, StoreError, OSError, MemoryError) as error:
+                self._fail(error)
+                return False
+            self._retry_at = None
+            return changed
+
+    def start(self, *, poll_seconds: float = 1.0) -> None:
+        """Refresh again and again in a thread, until `stop`."""
+        assert self._watcher is None, "it is started already"
+        self._stopping.clear()
+        self._watcher = threading.Thread(
+            target=self._watch, args=(poll_seconds,), name="live-build", daemon=True
+        )
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """End the thread; a load that is under way is waited for."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+
+    def _watch(self, poll_seconds: float) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.refresh()
+            except Exception as error:  # the edge of a thread that must live on
+                logger.exception("refreshing the live build failed")
+                self._fail(error)
+            self._stopping.wait(poll_seconds)
+
+    def _load(self) -> bool:
+        build_id = live_build_id(self._workspace)
+        changed = self._service is None or self._service.build_id != build_id
+        if changed:
+            self._service = self._open_service(self._workspace, build_id, self._config)
+            logger.info("build %s is loaded", build_id)
+        loaded_at = self._clock() if changed else self._status.loaded_at
+        self._status = LiveStatus(build_id, loaded_at, self._clock(), None)
+        return changed
+
+    def _fail(self, error: Exception) -> None:
+        message = str(error) or type(error).__name__
+        if message != self._status.error:
+            logger.warning("the live build can't be loaded: %s", message)
+        self._status = replace(self._status, error=message)
+
+    def _read_pointer(self) -> bytes | None:
+        """Return the content of `live.json`; file times are too coarse to see quick changes."""
+        try:
+            return self._workspace.live_file.read_bytes()
+        except OSError:
+            return None

@@ -1,0 +1,141 @@
+"""What a build promises about itself: format, counts, config, and the checksum of every file.
+
+The manifest is written in one canonical form and carries its own digest, so that a byte changed
+anywhere in a build is seen: in a file by its checksum, in the manifest by its form or digest.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from index.config import IndexConfig
+from index.errors import BuildCorrupt, BuildIncompatible
+from store.durable import sha256_file, write_atomic
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class BlockSpec(BaseModel, frozen=True, extra="forbid"):
+    """A named slice of the vectors: one channel of similarity."""
+
+    name: str
+    start: int = Field(ge=0)
+    stop: int = Field(gt=0)
+    weight: float
+
+
+class FileSpec(BaseModel, frozen=True, extra="forbid"):
+    """What a file must be."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(BaseModel, frozen=True, extra="forbid"):
+    """The manifest of a build.
+
+    Attributes:
+        index: Whether there is a graph beside the vectors.
+        ef_search: Beam width that reached the recall target; None without a graph.
+        config: How the index was built.
+        made_with: What the job that made the build wants remembered (its config and versions).
+        files: Path in the folder, with slashes, to size and checksum; all files but this one.
+    """
+
+    format_version: int = FORMAT_VERSION
+    build_id: str
+    space_id: str
+    model_digest: str
+    created_at: datetime
+    data_as_of: datetime
+    num_users: int
+    num_violators: int
+    num_distinct: int
+    dim: int
+    index: Literal["exact", "hnsw"]
+    ef_search: int | None
+    hub_corrected: bool
+    blocks: tuple[BlockSpec, ...]
+    config: IndexConfig
+    made_with: dict[str, Any]
+    files: dict[str, FileSpec]
+
+
+def describe_files(directory: Path) -> dict[str, FileSpec]:
+    """Return size and checksum of every file of a build folder but the manifest."""
+    return {
+        name: FileSpec(size=(directory / name).stat().st_size, sha256=sha256_file(directory / name))
+        for name in _file_names(directory)
+    }
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write the manifest with its digest."""
+    write_atomic(directory / MANIFEST_FILE, _render(manifest.model_dump(mode="json")))
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read the manifest, and check that it is whole; the files are not looked at.
+
+    Raises:
+        BuildCorrupt: If it is missing or changed.
+        BuildIncompatible: If it is of another format version.
+    """
+    path = directory / MANIFEST_FILE
+    try:
+        content = path.read_bytes()
+        fields = json.loads(content)
+        fields.pop("digest")
+        whole = content == _render(fields)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BuildCorrupt(f"{path} can't be read: {error}") from error
+    if not whole:
+        raise BuildCorrupt(f"{path} was changed after it was written")
+    if fields.get("format_version") != FORMAT_VERSION:
+        raise BuildIncompatible(
+            f"{directory.name} is of format {fields.get('format_version')}, this version reads "
+            f'{FORMAT_VERSION}; run "lookalike rebuild"'
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        raise BuildCorrupt(f"{path} is no manifest: {error}") from error
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Check that the folder holds exactly the files promised, to the byte.
+
+    Raises:
+        BuildCorrupt: Naming the first file that is missing, cut, changed, or too much.
+    """
+    for name, promised in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise BuildCorrupt(f"{path} is missing")
+        size = path.stat().st_size
+        if size != promised.size:
+            raise BuildCorrupt(f"{path} has {size} bytes instead of {promised.size}")
+        if sha256_file(path) != promised.sha256:
+            raise BuildCorrupt(f"{path} was changed after it was written")
+    for name in _file_names(directory):
+        if name not in manifest.files:
+            raise BuildCorrupt(f"{directory / name} does not belong to the build")
+
+
+def _file_names(directory: Path) -> list[str]:
+    """Return the files under a folder but the manifest, sorted, relative with slashes."""
+    paths = (path for path in directory.rglob("*") if not path.is_dir())
+    names = sorted(path.relative_to(directory).as_posix() for path in paths)
+    return [name for name in names if name != MANIFEST_FILE]
+
+
+def _render(fields: dict[str, Any]) -> bytes:
+    """Return the canonical form: sorted, indented, with the digest of all the rest."""
+    body = json.dumps(fields, sort_keys=True, allow_nan=False).encode()
+    digest = hashlib.sha256(body).hexdigest()
+    return json.dumps({**fields, "digest": digest}, indent=1, sort_keys=True).encode() + b"\n"

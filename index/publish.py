@@ -1,0 +1,147 @@
+"""Publishing: a staged build gets its final name, and `live.json` swings to it.
+
+Every step is atomic: a crash at any line leaves the old build live or the new one, never a half.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from index.build import STAGING_PREFIX, add_file, load_build
+from index.errors import BuildCorrupt, BuildInvalid, NoLiveBuild, PublishBusy
+from index.gate import REPORT_FILE, GateReport
+from store.durable import publish_folder, write_atomic
+from store.errors import WorkspaceBusy
+from store.locks import exclusive_lock
+from store.workspace import Workspace
+
+LOCK_FILE = ".lock"
+LOCK_WAIT_SECONDS = 30.0
+LOCK_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class LivePointer:
+    """What `live.json` says."""
+
+    live: str
+    previous: str | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a staged build; `is_live` is False for a refused one."""
+
+    build_id: str
+    is_live: bool
+    report: GateReport
+
+
+def read_live(workspace: Workspace) -> LivePointer | None:
+    """Return what is live, None before the first publish.
+
+    Raises:
+        BuildCorrupt: If `live.json` is damaged.
+    """
+    path = workspace.live_file
+    try:
+        fields = json.loads(path.read_bytes())
+        return LivePointer(
+            str(fields["live"]),
+            None if fields["previous"] is None else str(fields["previous"]),
+            datetime.fromisoformat(fields["changed_at"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise BuildCorrupt(
+            f'{path} is damaged ({error}); run "lookalike builds promote BUILD_ID"'
+        ) from error
+
+
+def live_build_id(workspace: Workspace) -> str:
+    """Return the id of the live build.
+
+    Raises:
+        NoLiveBuild: Before the first publish.
+    """
+    pointer = read_live(workspace)
+    if pointer is None:
+        raise NoLiveBuild(f'{workspace.root} has no live build; run "lookalike rebuild"')
+    return pointer.live
+
+
+def publish(
+    workspace: Workspace, staged: Path, report: GateReport, *, now: datetime, force: bool = False
+) -> Published:
+    """Give a staged build its final name, and make it live unless the gate refused it.
+
+    Args:
+        workspace: Where builds live.
+        staged: What `write_build` returned.
+        report: What the gate said of it; stored in the build.
+        now: When the build went live.
+        force: Make it live although the gate refused it; the report says so.
+
+    Raises:
+        BuildCorrupt: If the folder can't be read back as it was written.
+        PublishBusy: If others publish for longer than we wait.
+    """
+    if not staged.name.startswith(STAGING_PREFIX):
+        raise BuildInvalid(f"{staged} is not a staged build")
+    report = report.forced() if force and not report.passed else report
+    add_file(staged, REPORT_FILE, report.to_json())
+    load_build(staged)
+    build_id = staged.name.removeprefix(STAGING_PREFIX)
+    with publish_lock(workspace):
+        publish_folder(staged, workspace.builds_dir / build_id)
+        if report.may_go_live:
+            swing(workspace, build_id, now=now)
+    return Published(build_id, report.may_go_live, report)
+
+
+def swing(workspace: Workspace, build_id: str, *, now: datetime) -> None:
+    """Point `live.json` to a build; what was live becomes the previous one. Needs the lock."""
+    try:
+        pointer = read_live(workspace)
+    except BuildCorrupt:  # a damaged pointer is what this replaces
+        pointer = None
+    if pointer is not None and pointer.live == build_id:
+        return
+    fields = {
+        "live": build_id,
+        "previous": None if pointer is None else pointer.live,
+        "changed_at": now.isoformat(),
+    }
+    write_atomic(workspace.live_file, json.dumps(fields, indent=1).encode() + b"\n")
+
+
+@contextmanager
+def publish_lock(workspace: Workspace) -> Iterator[None]:
+    """Hold the lock of `live.json` and of the builds' names; the kernel frees it on any death.
+
+    Raises:
+        PublishBusy: If another holds it for longer than we wait.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        lock = exclusive_lock(workspace.builds_dir / LOCK_FILE, purpose="publish")
+        try:
+            lock.__enter__()
+            break
+        except WorkspaceBusy as error:
+            if time.monotonic() > deadline:
+                raise PublishBusy(
+                    f"another process has been publishing in {workspace.builds_dir} for "
+                    f"{LOCK_WAIT_SECONDS:.0f} s; try again when it is done"
+                ) from error
+            time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)

@@ -1,0 +1,1 @@
+"""Calibrated risk from neighbors of equal age, and rings."""

@@ -1,0 +1,51 @@
+"""Settings of the risk model and of the rings."""
+
+from pydantic import BaseModel, Field
+
+
+class RiskConfig(BaseModel, frozen=True, extra="forbid"):
+    """How neighbors of equal age become a calibrated risk."""
+
+    events_min: int = Field(2, ge=1, description="below so many events: insufficient_data")
+    neighbors: int = Field(200, ge=10, le=2000, description="neighbors that vote")
+    bandwidth_rank: int = Field(
+        10, ge=1, description="distance to this neighbor is the Gaussian bandwidth"
+    )
+    prior_votes: float = Field(2.0, gt=0, description="strength of the Beta prior, in neighbors")
+    gallery_violators_max: int = Field(
+        20_000, ge=10, description="most known violators kept as references"
+    )
+    gallery_others_max: int = Field(
+        20_000, ge=10, description="most other users kept as references"
+    )
+    labels_min: int = Field(
+        30, ge=10, description="fewest held-out labels of each class to fit a risk model on"
+    )
+    folds: int = Field(5, ge=2, le=20, description="folds of users for out-of-fold calibration")
+    likely_precision: float = Field(
+        0.95, gt=0.5, lt=1, description='precision that "likely" must have, at its lower bound'
+    )
+    possible_probability: float = Field(
+        0.3, gt=0, lt=1, description='probability from which a user is "possible"'
+    )
+    interval: float = Field(0.9, gt=0.5, lt=1, description="coverage of the probability's interval")
+    seed: int = Field(0, ge=0, description="seed of samples and folds")
+
+
+class RingsConfig(BaseModel, frozen=True, extra="forbid"):
+    """How groups of users are found who are closer to each other than chance."""
+
+    neighbors: int = Field(10, ge=2, le=100, description="neighbors of a user in the graph")
+    tail_share: float = Field(
+        1e-4,
+        gt=0,
+        lt=0.1,
+        description="an edge must be closer than all but this share of random pairs",
+    )
+    size_min: int = Field(3, ge=2, description="fewest users of a ring")
+    size_max: int = Field(1000, ge=3, description="a larger group is a crowd, not a ring")
+    resolution: float = Field(1.0, gt=0, description="resolution of the communities per 100 users")
+    exact_users_max: int = Field(
+        30_000, ge=100, description="above so many users the graph is built with an inverted file"
+    )
+    seed: int = Field(0, ge=0, description="seed of samples and communities")

@@ -1,0 +1,273 @@
+"""Fits the risk model on users whose labels the encoder was never told.
+
+References are the labelled users known by T. Those of them that supervised the encoder are the
+gallery while the stack is fitted; the *window*, labelled users held out of supervision, are its
+examples, each at every age it reached. The model that is shipped has all of them as references.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedder.embedder import Embedder
+from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
+from index.errors import TooFewLabels
+from index.risk.calibration import Bools, choose_bands, fit_calibrator
+from index.risk.config import RiskConfig
+from index.risk.gallery import References, members, usable_ages
+from index.risk.model import RiskModel
+from index.risk.neighbors import neighbor_features, ring_rates
+from index.risk.stack import out_of_fold
+from index.vectors import Vectors
+from store.clock import to_us
+from store.labels import LabelView
+from store.lake import EventLake
+from store.sequences import Int64s
+
+MATURITY_QUANTILE, NIGHTLY_LOOKS = 0.8, 3.0
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class RingMembership:
+    """Rings of users by id, as the build knows them; -1 for none."""
+
+    user_ids: pa.Array
+    ring_N: Int64s
+
+    def of(self, user_ids: pa.Array) -> Int64s:
+        """Return the ring of each id."""
+        at = pc.index_in(user_ids, value_set=self.user_ids)
+        rows = pc.fill_null(at, 0).to_numpy(zero_copy_only=False)
+        known = at.is_valid().to_numpy(zero_copy_only=False)
+        return np.where(known, self.ring_N[rows], -1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled users that may become references.
+
+    Attributes:
+        user_ids: Ascending.
+        num_events, first_ts_us, known_at_us: Of each user.
+        is_violator: Class.
+        vote: How many users each stands for.
+    """
+
+    user_ids: pa.Array
+    num_events: Int64s
+    first_ts_us: Int64s
+    known_at_us: Int64s
+    is_violator: Bools
+    vote: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+
+def fit_risk(
+    lake: EventLake,
+    view: LabelView,
+    embedder: Embedder,
+    *,
+    as_of: datetime,
+    config: RiskConfig,
+    rings: RingMembership | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> RiskModel:
+    """Fit on what was known at a time.
+
+    Raises:
+        TooFewLabels: If there are not enough held-out labels of both classes; a build then has no
+            risk model and says so.
+    """
+    labelled = choose_references(lake, view, as_of=as_of, config=config)
+    window = window_of(labelled, embedder, as_of=as_of)
+    counts = [int((window & (labelled.is_violator == kind)).sum()) for kind in (True, False)]
+    if min(counts) < config.labels_min:
+        raise TooFewLabels(
+            f"a risk model needs {config.labels_min} violators and others whose labels the encoder "
+            f"was not told; there are {counts[0]} and {counts[1]}"
+        )
+    progress("embed references", 0, 1)
+    ring = np.full(len(labelled), -1) if rings is None else rings.of(labelled.user_ids)
+    vectors = embed_ages(lake, view, embedder, labelled, as_of=as_of, progress=progress)
+    told = ~embedder.held_out(labelled.user_ids)
+    progress("fit risk", 0, 1)
+    gallery = references_of(labelled, vectors, ring, told)
+    examples = window_examples(labelled, vectors, window)
+    features = neighbor_features(
+        gallery,
+        ring_rates(gallery, config),
+        examples.vectors,
+        examples.num_events,
+        np.full(len(examples.user), -1),
+        config,
+    )
+    stack, score = out_of_fold(
+        features,
+        examples.vectors,
+        labelled.is_violator[examples.user],
+        examples.user,
+        examples.weight_E,
+        folds=config.folds,
+        rng=np.random.default_rng([config.seed, 2]),
+    )
+    is_violator = labelled.is_violator[examples.user]
+    calibrator = fit_calibrator(score, is_violator, examples.weight_E)
+    bands = choose_bands(
+        calibrator.to_log_odds(score),
+        is_violator,
+        precision=config.likely_precision,
+        possible_probability=config.possible_probability,
+    )
+    about = {
+        "as_of": as_of.isoformat(),
+        "num_references": len(labelled),
+        "num_reference_violators": int(labelled.is_violator.sum()),
+        "window_violators": counts[0],
+        "window_others": counts[1],
+        "num_examples": len(examples.user),
+        "calibration": calibrator.method,
+        "vector_scale": stack.vector_scale,
+    }
+    everyone = references_of(labelled, vectors, ring, np.ones(len(labelled), dtype=bool))
+    return RiskModel(everyone, stack, calibrator, bands, config, about)
+
+
+def choose_references(
+    lake: EventLake, view: LabelView, *, as_of: datetime, config: RiskConfig
+) -> Labelled:
+    """Return the labelled users with events, thinned to the configured numbers."""
+    users = lake.users(as_of=as_of, cutoffs=view.cutoffs())
+    ids = users["user_id"].combine_chunks()
+    labels: UserLabels = join_labels(ids, view)
+    rng = np.random.default_rng([config.seed, 1])
+    kept, votes = [], []
+    for kind, most in ((1, config.gallery_violators_max), (0, config.gallery_others_max)):
+        rows = np.flatnonzero(labels.label == kind)
+        chosen = rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+        kept.append(chosen)
+        votes.append(np.full(len(chosen), len(rows) / max(len(chosen), 1)))
+    rows = np.concatenate(kept)
+    order = np.argsort(rows)
+    rows = rows[order]
+    return Labelled(
+        ids.take(pa.array(rows)),
+        users["num_events"].to_numpy()[rows],
+        users["first_ts_us"].to_numpy()[rows],
+        labels.known_at_us[rows],
+        labels.label[rows] == 1,
+        np.concatenate(votes)[order],
+    )
+
+
+def window_of(labelled: Labelled, embedder: Embedder, *, as_of: datetime) -> Bools:
+    """Return the users to fit on: not told to the encoder, and old enough to have been caught.
+
+    Old enough is the time within which most violators were caught; for both classes, or the
+    youngest would nearly all be violators.
+    """
+    window = embedder.held_out(labelled.user_ids)
+    caught = labelled.is_violator & (labelled.known_at_us > ALWAYS_KNOWN_US)
+    if not caught.any():
+        return window
+    took = labelled.known_at_us[caught] - labelled.first_ts_us[caught]
+    span = to_us(as_of) - int(labelled.first_ts_us.min())
+    mature = min(int(np.quantile(took, MATURITY_QUANTILE)), span // 4)
+    return window & (labelled.first_ts_us < to_us(as_of) - mature)
+
+
+def embed_ages(
+    lake: EventLake,
+    view: LabelView,
+    embedder: Embedder,
+    labelled: Labelled,
+    *,
+    as_of: datetime,
+    progress: Progress,
+) -> dict[int, Vectors]:
+    """Return, for each age, vectors of the users in its gallery (in the order of `labelled`)."""
+    ages = usable_ages(labelled.num_events, labelled.is_violator)
+    rows = members(labelled.num_events, ages)
+    vectors = {
+        age: np.empty((len(inside), embedder.dim), dtype=np.float32)
+        for age, inside in zip(ages, rows, strict=True)
+    }
+    columns = [column.name for column in embedder.schema.columns]
+    done = 0
+    for batch in lake.batches(
+        as_of=as_of, cutoffs=view.cutoffs(), users=labelled.user_ids.to_pylist(), columns=columns
+    ):
+        first = done
+        done += batch.num_users
+        assert batch.user_ids[0] == labelled.user_ids[first].as_py()
+        for age, inside in zip(ages, rows, strict=True):
+            mine = np.flatnonzero((inside >= first) & (inside < done))
+            local = inside[mine] - first
+            stop = np.full(len(local), age, dtype=np.int64)
+            vectors[age][mine] = embedder.embed(batch.take(local, stop=stop))
+        progress("embed references", done, len(labelled))
+    return vectors
+
+
+def references_of(
+    labelled: Labelled, vectors: dict[int, Vectors], ring: Int64s, chosen: Bools
+) -> References:
+    """Return the references among some of the labelled users."""
+    ages = usable_ages(labelled.num_events[chosen], labelled.is_violator[chosen])
+    place = np.cumsum(chosen) - 1
+    rows, kept = [], []
+    for age in ages:
+        inside = members(labelled.num_events, tuple(vectors))[list(vectors).index(age)]
+        mine = chosen[inside]
+        rows.append(place[inside[mine]].astype(np.int64))
+        kept.append(np.ascontiguousarray(vectors[age][mine]))
+    return References(
+        tuple(labelled.user_ids.filter(pa.array(chosen)).to_pylist()),
+        labelled.is_violator[chosen],
+        labelled.vote[chosen],
+        ring[chosen],
+        ages,
+        tuple(rows),
+        tuple(kept),
+    )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Window users at every age they reached.
+
+    `weight_E` makes every user's looks count the same: one at each age, of which a user who lived
+    no longer shows the whole life each time, and one more at the whole life, as the user stands
+    when the nightly job looks.
+    """
+
+    user: Int64s
+    num_events: Int64s
+    vectors: Vectors
+    weight_E: npt.NDArray[np.float64]
+
+
+def window_examples(labelled: Labelled, vectors: dict[int, Vectors], window: Bools) -> Examples:
+    """Return one example per window user and age; a short user's whole life counts once."""
+    ages = tuple(vectors)
+    users, sizes, parts, weights = [], [], [], []
+    for place, (age, inside) in enumerate(
+        zip(ages, members(labelled.num_events, ages), strict=True)
+    ):
+        mine = inside[window[inside]]
+        users.append(mine)
+        sizes.append(np.minimum(labelled.num_events[mine], age))
+        parts.append(vectors[age][window[inside]])
+        looks_left = len(ages) - place - 1 + NIGHTLY_LOOKS
+        weights.append(np.where(labelled.num_events[mine] <= age, looks_left, 1.0))
+    return Examples(
+        np.concatenate(users), np.concatenate(sizes), np.concatenate(parts), np.concatenate(weights)
+    )

@@ -1,0 +1,165 @@
+"""The risk model of a build: references, stack, calibrator and bands, saved without pickle.
+
+Shape key: `Q` queries, `D` dimensions, `F` features.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from index.risk.calibration import Bands, Calibrator, interval, to_probability
+from index.risk.config import RiskConfig
+from index.risk.gallery import Floats, References
+from index.risk.neighbors import FEATURES, neighbor_features, ring_rates
+from index.risk.stack import Stack
+from index.vectors import Vectors
+from store.sequences import Int64s
+
+DESCRIPTION, REFERENCES = "risk.json", "references.arrow"
+UNKNOWN_BAND = "insufficient_data"
+
+
+@dataclass(frozen=True)
+class RiskAssessment:
+    """Risk of Q queries; numbers of a query whose band is `insufficient_data` mean nothing."""
+
+    probability: Floats
+    low: Floats
+    high: Floats
+    log_odds: Floats
+    band: list[str]
+    features_QF: Floats
+
+
+class RiskModel:
+    """Tells how risky users are, from their vectors and ages."""
+
+    def __init__(
+        self,
+        references: References,
+        stack: Stack,
+        calibrator: Calibrator,
+        bands: Bands,
+        config: RiskConfig,
+        about: Mapping[str, Any],
+    ) -> None:
+        self._references, self._stack = references, stack
+        self._calibrator, self._bands, self._config = calibrator, bands, config
+        self._rates = ring_rates(references, config)
+        self.about = about
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the neighbor features."""
+        return FEATURES
+
+    def features(
+        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+    ) -> Floats:
+        """Return the neighbor features, Q x F."""
+        own_Q = self._references.find(own_ids)
+        return neighbor_features(
+            self._references, self._rates, query_QD, num_events_Q, own_Q, self._config
+        )
+
+    def assess(
+        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+    ) -> RiskAssessment:
+        """Return the risk of each query.
+
+        Args:
+            query_QD: Composite unit vectors of the space that the model was fitted in.
+            num_events_Q: Events behind each vector.
+            own_ids: The user that each query is, if any: the own label does not vote.
+        """
+        features_QF = self.features(query_QD, num_events_Q, own_ids=own_ids)
+        log_odds = self._calibrator.to_log_odds(self._stack.score(features_QF, query_QD))
+        probability = to_probability(log_odds)
+        votes = np.exp(features_QF[:, FEATURES.index("effective_neighbors")])
+        low, high = interval(
+            probability, votes + self._config.prior_votes, coverage=self._config.interval
+        )
+        few = num_events_Q < self._config.events_min
+        bands = self._bands.name(log_odds)
+        named = [UNKNOWN_BAND if less else band for less, band in zip(few, bands, strict=True)]
+        return RiskAssessment(probability, low, high, log_odds, named, features_QF)
+
+    def save(self, directory: Path) -> None:
+        """Write the model into a folder: a description, the references, one matrix per age."""
+        directory.mkdir(parents=True, exist_ok=True)
+        references, stack = self._references, self._stack
+        described = {
+            "about": dict(self.about),
+            "config": self._config.model_dump(),
+            "calibrator": self._calibrator.to_dict(),
+            "bands": {"likely": self._bands.likely, "possible": self._bands.possible},
+            "features": list(FEATURES),
+            "ages": list(references.ages),
+            "stack": {
+                "mean": stack.mean_F.tolist(),
+                "deviation": stack.deviation_F.tolist(),
+                "vector_scale": stack.vector_scale,
+                "coefficient": stack.coefficient_X.tolist(),
+                "intercept": stack.intercept,
+            },
+        }
+        (directory / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
+        table = pa.table(
+            {
+                "user_id": pa.array(references.user_ids, pa.string()),
+                "is_violator": references.is_violator_R,
+                "vote": references.vote_R,
+                "ring": references.ring_R,
+            }
+        )
+        with ipc.new_file(str(directory / REFERENCES), table.schema) as file:
+            file.write_table(table)
+        for place, (rows, vectors) in enumerate(
+            zip(references.rows, references.vectors, strict=True)
+        ):
+            np.save(directory / f"rows_{place}.npy", rows)
+            np.save(directory / f"vectors_{place}.npy", vectors)
+
+    @classmethod
+    def load(cls, directory: Path) -> "RiskModel":
+        """Read what `save` wrote; matrices are memory-mapped, the caller has checked the sums."""
+        described = json.loads((directory / DESCRIPTION).read_text())
+        with ipc.open_file(str(directory / REFERENCES)) as file:
+            table = file.read_all()
+        ages = tuple(described["ages"])
+        references = References(
+            tuple(table["user_id"].to_pylist()),
+            table["is_violator"].to_numpy(),
+            table["vote"].to_numpy(),
+            table["ring"].to_numpy(),
+            ages,
+            tuple(
+                np.load(directory / f"rows_{place}.npy", allow_pickle=False)
+                for place in range(len(ages))
+            ),
+            tuple(
+                np.load(directory / f"vectors_{place}.npy", mmap_mode="r", allow_pickle=False)
+                for place in range(len(ages))
+            ),
+        )
+        stack = described["stack"]
+        return cls(
+            references,
+            Stack(
+                np.array(stack["mean"]),
+                np.array(stack["deviation"]),
+                stack["vector_scale"],
+                np.array(stack["coefficient"]),
+                stack["intercept"],
+            ),
+            Calibrator.from_dict(described["calibrator"]),
+            Bands(described["bands"]["likely"], described["bands"]["possible"]),
+            RiskConfig(**described["config"]),
+            described["about"],
+        )

@@ -1,0 +1,187 @@
+"""Neighbor features: what the references of equal age say of a user.
+
+Gaussian-weighted nearest neighbors with a Beta prior, the lead of the nearest violators over the
+nearest others, a log ratio of densities, and the violator rate of the rings around. A user's own
+label never votes, and the rate of a ring is taken without the user.
+
+Shape key: `Q` queries, `G` references of a gallery, `K` neighbors, `F` features.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.risk.config import RiskConfig
+from index.risk.gallery import Floats, References, age_of
+from index.vectors import Vectors
+from store.sequences import Int64s
+
+FEATURES = (
+    "knn_log_odds",
+    "effective_neighbors",
+    "violator_similarity",
+    "violator_lead",
+    "log_density_ratio",
+    "ring_log_odds",
+    "log_num_events",
+)
+QUERIES_AT_ONCE = 512
+NEAREST, DENSITY_NEIGHBORS, DENSITY_SCALE = 3, 50, 0.05
+RING_NEIGHBORS = 10
+
+
+@dataclass(frozen=True)
+class RingRates:
+    """Counts of labelled users per ring, and the prior drawn from all of them (empirical Bayes)."""
+
+    violators: Floats
+    users: Floats
+    prior_violators: float
+    prior_others: float
+
+    def log_odds(self, ring: Int64s, *, without_violator: Floats, without_user: Floats) -> Floats:
+        """Return the posterior mean log odds of rings, some users taken out; of -1, the prior's."""
+        inside = ring >= 0
+        at = np.maximum(ring, 0)
+        violators = np.where(inside, self.violators[at], 0.0) - without_violator * inside
+        users = np.where(inside, self.users[at], 0.0) - without_user * inside
+        others = np.maximum(users - violators, 0.0)
+        return np.log(np.maximum(violators, 0.0) + self.prior_violators) - np.log(
+            others + self.prior_others
+        )
+
+
+def ring_rates(references: References, config: RiskConfig) -> RingRates:
+    """Count labelled users per ring."""
+    inside = references.ring_R >= 0
+    size = int(references.ring_R.max(initial=-1)) + 1
+    ring, vote = references.ring_R[inside], references.vote_R[inside]
+    is_violator = references.is_violator_R[inside]
+    users = np.bincount(ring, weights=vote, minlength=max(size, 1)).astype(np.float64)
+    violators = np.bincount(ring, weights=vote * is_violator, minlength=len(users))
+    rate, prior = references.base_rate, config.prior_votes
+    return RingRates(violators.astype(np.float64), users, prior * rate, prior * (1.0 - rate))
+
+
+def neighbor_features(
+    references: References,
+    rates: RingRates,
+    query_QD: Vectors,
+    num_events_Q: Int64s,
+    own_Q: Int64s,
+    config: RiskConfig,
+) -> Floats:
+    """Return the features of each query, Q x F, named by `FEATURES`.
+
+    Args:
+        references: Galleries by age.
+        rates: Of the references' rings.
+        query_QD: Unit vectors.
+        num_events_Q: Age of each query; decides the gallery.
+        own_Q: The reference that each query is, or -1: it does not vote for itself.
+        config: Number of neighbors, bandwidth, prior.
+
+    Cost is Q x G x D; memory is bounded by `QUERIES_AT_ONCE` x G.
+    """
+    features = np.empty((len(query_QD), len(FEATURES)))
+    age_Q = age_of(num_events_Q, references.ages)
+    for age in np.unique(age_Q):
+        queries = np.flatnonzero(age_Q == age)
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            some = queries[start : start + QUERIES_AT_ONCE]
+            features[some, :-1] = _gallery_features(
+                references, rates, int(age), query_QD[some], own_Q[some], config
+            )
+    features[:, -1] = np.log(np.maximum(num_events_Q, 1))
+    return features
+
+
+def _gallery_features(
+    references: References,
+    rates: RingRates,
+    age: int,
+    query_QD: Vectors,
+    own_Q: Int64s,
+    config: RiskConfig,
+) -> Floats:
+    """Return all features but the age of queries that meet the same gallery."""
+    rows_G = references.rows[age]
+    similarity_QG = query_QD @ references.vectors[age].T
+    similarity_QG[own_Q[:, None] == rows_G[None, :]] = -1.0
+    violator_G, vote_G = references.is_violator_R[rows_G], references.vote_R[rows_G]
+    violators_G, others_G = np.flatnonzero(violator_G), np.flatnonzero(~violator_G)
+    of_violators_QK = _nearest(similarity_QG, violators_G, config.neighbors)
+    of_others_QK = _nearest(similarity_QG, others_G, config.neighbors)
+    near_QK = _merge(similarity_QG, of_violators_QK, of_others_QK, config.neighbors)
+    near_similarity = np.take_along_axis(similarity_QG, near_QK, axis=1).astype(np.float64)
+    weight_QK = _gaussian_weights(near_similarity, config.bandwidth_rank) * vote_G[near_QK]
+    total, of_violators = weight_QK.sum(1), (weight_QK * violator_G[near_QK]).sum(1)
+    effective = total**2 / np.maximum((weight_QK**2).sum(1), 1e-12)
+    share = of_violators / np.maximum(total, 1e-12)
+    rate, prior = references.base_rate, config.prior_votes
+    votes = share * effective + prior * rate, (1.0 - share) * effective + prior * (1.0 - rate)
+    to_violators = np.take_along_axis(similarity_QG, of_violators_QK, axis=1).astype(np.float64)
+    to_others = np.take_along_axis(similarity_QG, of_others_QK, axis=1).astype(np.float64)
+    violators_Q = to_violators[:, :NEAREST].mean(axis=1)
+    others_Q = to_others[:, :NEAREST].mean(axis=1)
+    density = _log_density(to_violators, len(violators_G)) - _log_density(to_others, len(others_G))
+    ring = _ring_log_odds(references, rates, rows_G, near_QK[:, :RING_NEIGHBORS], own_Q)
+    return np.stack(
+        [
+            np.log(votes[0]) - np.log(votes[1]),
+            np.log(effective),
+            violators_Q,
+            violators_Q - others_Q,
+            density,
+            ring,
+        ],
+        axis=1,
+    )
+
+
+def _nearest(similarity_QG: Vectors, some_G: Int64s, count: int) -> Int64s:
+    """Return the nearest of some references, most similar first; ties by row."""
+    part = similarity_QG[:, some_G]
+    count = min(count, len(some_G))
+    near = np.sort(np.argpartition(-part, count - 1, axis=1)[:, :count], axis=1)
+    return _in_order(similarity_QG, some_G[near])
+
+
+def _merge(similarity_QG: Vectors, first_QK: Int64s, second_QK: Int64s, count: int) -> Int64s:
+    """Return the nearest of two lists of references, most similar first."""
+    both = np.sort(np.concatenate([first_QK, second_QK], axis=1), axis=1)
+    return _in_order(similarity_QG, both)[:, :count]
+
+
+def _in_order(similarity_QG: Vectors, rows_QK: Int64s) -> Int64s:
+    """Order references by falling similarity, equal ones as they stand."""
+    order = np.argsort(-np.take_along_axis(similarity_QG, rows_QK, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(rows_QK, order, axis=1).astype(np.int64)
+
+
+def _gaussian_weights(similarity_QK: Floats, bandwidth_rank: int) -> Floats:
+    """Return Gaussian weights of the distances; the bandwidth is the distance to one neighbor."""
+    distance = np.sqrt(np.maximum(2.0 - 2.0 * similarity_QK, 0.0))
+    at = min(bandwidth_rank, distance.shape[1]) - 1
+    bandwidth = np.maximum(distance[:, at : at + 1], 1e-3)
+    return np.asarray(np.exp(-0.5 * (distance / bandwidth) ** 2))
+
+
+def _log_density(similarity_QK: Floats, num_references: int) -> Floats:
+    """Return the log of a kernel density, summed over the nearest of a class, per reference."""
+    scaled = (similarity_QK[:, :DENSITY_NEIGHBORS] - 1.0) / DENSITY_SCALE
+    top = scaled.max(axis=1)
+    return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(1)) - np.log(num_references))
+
+
+def _ring_log_odds(
+    references: References, rates: RingRates, rows_G: Int64s, near_QK: Int64s, own_Q: Int64s
+) -> Floats:
+    """Return the mean log odds of the neighbors' rings, the own label taken out of its ring."""
+    ring_QK = references.ring_R[rows_G[near_QK]]
+    own = np.maximum(own_Q, 0)
+    is_own_ring = (own_Q >= 0)[:, None] & (ring_QK == references.ring_R[own][:, None])
+    vote = is_own_ring * references.vote_R[own][:, None]
+    violator_vote = vote * references.is_violator_R[own][:, None]
+    odds = rates.log_odds(ring_QK, without_violator=violator_vote, without_user=vote)
+    return np.asarray(odds.mean(axis=1))

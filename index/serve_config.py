@@ -1,0 +1,58 @@
+"""Configuration of the service; here because the command line writes and checks it too."""
+
+from pydantic import BaseModel, Field, SecretStr
+
+
+class ServeConfig(BaseModel, frozen=True, extra="forbid"):
+    """How the service listens, what it accepts and how long it waits."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=1, le=64, description="processes; they share the mapped vectors")
+    poll_seconds: float = Field(
+        0.5, gt=0, le=60, description="how often a worker looks whether another build went live"
+    )
+    body_max_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="largest request body; a larger one answers 413"
+    )
+    body_timeout_seconds: float = Field(
+        15.0, gt=0, description="how long a client may take to send its body"
+    )
+    connections_max: int = Field(
+        1024, ge=1, description="open requests per worker; above it the answer is 503"
+    )
+    work_threads: int = Field(
+        1, ge=1, le=64, description="threads per worker for embedding, batches and risk"
+    )
+    work_queue_max: int = Field(
+        32, ge=1, description="heavy requests that wait per worker; above it the answer is 503"
+    )
+    work_timeout_seconds: float = Field(
+        30.0, gt=0, description="how long a heavy request may wait and run"
+    )
+    inline_max_multiplications: int = Field(
+        4_000_000,
+        ge=0,
+        description="an exact search of at most this many (users × dimensions) runs in the event "
+        "loop, about a millisecond; a larger one in a thread",
+    )
+    audit_queue_max: int = Field(
+        100_000,
+        ge=10_000,
+        description="audit rows that wait to be written; when full, reads are refused with 503",
+    )
+    audit_flush_seconds: float = Field(
+        1.0, gt=0, le=10, description="audit rows are written at the latest after this time"
+    )
+    session_hours: float = Field(
+        8.0, gt=0, le=24 * 30, description="how long one stays signed in on the page"
+    )
+    session_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="signs the page's sessions and keys the hashes of user ids in logs; the same "
+        "for all replicas; without one each start draws its own, which signs everybody out",
+    )
+    shutdown_seconds: int = Field(
+        20, ge=1, description="how long open requests may go on when the service stops"
+    )

@@ -1,0 +1,383 @@
+"""One loaded build with its encoder and risk model, answering questions about users.
+
+Shape key: `Q` queries, `K` neighbors, `D` dimensions, `F` risk features.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from index.answers import (
+    Freshness,
+    NeighborAnswer,
+    NeighborRequest,
+    RingInfo,
+    RiskAnswer,
+    SearchMode,
+    UnknownUser,
+    UserProfile,
+)
+from index.build import RISK_DIR, Build, load_build
+from index.builds import build_dir
+from index.config import IndexConfig
+from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
+from index.events import Event, events_to_batch
+from index.parts import EventEmbedder, RiskAssessment, RiskAssessor
+from index.profiles import read_rings, ring_of, user_profile
+from index.publish import live_build_id
+from index.search import find_neighbors
+from index.shaping import hits_of, risk_answer
+from index.vectors import Rows, Vectors, unit_queries
+from store.sequences import Int64s
+from store.workspace import Workspace
+
+FEATURES_AT_ONCE = 1_000
+
+LoadEmbedder = Callable[[Path], EventEmbedder]
+LoadRiskModel = Callable[[Path], RiskAssessor]
+Clock = Callable[[], datetime]
+
+
+def load_trained_embedder(directory: Path) -> EventEmbedder:
+    """Load an encoder on the CPU; torch is imported only now."""
+    from embedder.embedder import Embedder
+
+    return Embedder.load(directory, device="cpu")
+
+
+def load_fitted_risk_model(directory: Path) -> RiskAssessor:
+    """Load the risk model of a build."""
+    from index.risk.model import RiskModel
+
+    return RiskModel.load(directory)
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+class LookalikeService:
+    """Answers from one build; immutable, so any number of threads may share it.
+
+    Args:
+        build: What to answer from.
+        embedder: Of the build's space; embeds events that come with a query.
+        risk: None where the build has no risk model.
+        config: Limits, threads, and when a build is stale.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        embedder: EventEmbedder,
+        risk: RiskAssessor | None,
+        config: IndexConfig,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
+        manifest = build.manifest
+        if (embedder.space_id, embedder.dim) != (manifest.space_id, manifest.dim):
+            raise BuildCorrupt(
+                f"build {manifest.build_id} is of space {manifest.space_id} ({manifest.dim} "
+                f"dimensions), the encoder is of {embedder.space_id} ({embedder.dim}); "
+                'run "lookalike rebuild"'
+            )
+        self._build = build
+        self._embedder = embedder
+        self._risk = risk
+        self._config = config
+        self._clock = clock
+        self._rings = read_rings(build.directory)
+
+    @classmethod
+    def open(
+        cls,
+        workspace: Workspace,
+        *,
+        build_id: str | None = None,
+        config: IndexConfig,
+        load_embedder: LoadEmbedder = load_trained_embedder,
+        load_risk_model: LoadRiskModel = load_fitted_risk_model,
+        clock: Clock = utc_now,
+    ) -> "LookalikeService":
+        """Load a build, the live one unless told otherwise, with all that answers need.
+
+        Raises:
+            NoLiveBuild, BuildMissing, BuildIncompatible: If there is nothing to load.
+            BuildCorrupt: If a file is missing, cut or changed, or parts do not fit together.
+            embedder.errors.EmbedderError: If the build's encoder can't be loaded.
+        """
+        return cls.of_directory(
+            workspace,
+            build_dir(workspace, live_build_id(workspace) if build_id is None else build_id),
+            config=config,
+            load_embedder=load_embedder,
+            load_risk_model=load_risk_model,
+            clock=clock,
+        )
+
+    @classmethod
+    def of_directory(
+        cls,
+        workspace: Workspace,
+        directory: Path,
+        *,
+        config: IndexConfig,
+        load_embedder: LoadEmbedder = load_trained_embedder,
+        load_risk_model: LoadRiskModel = load_fitted_risk_model,
+        clock: Clock = utc_now,
+    ) -> "LookalikeService":
+        """Load a build from its folder, which may be a staged one; errors as those of `open`."""
+        build = load_build(directory, search_threads=config.search_threads)
+        embedder = load_embedder(workspace.models_dir / build.manifest.space_id)
+        has_risk = (directory / RISK_DIR).is_dir()
+        risk = load_risk_model(directory / RISK_DIR) if has_risk else None
+        return cls(build, embedder, risk, config, clock=clock)
+
+    @property
+    def build(self) -> Build:
+        """What the answers come from."""
+        return self._build
+
+    @property
+    def build_id(self) -> str:
+        return self._build.manifest.build_id
+
+    @property
+    def space_id(self) -> str:
+        return self._build.manifest.space_id
+
+    @property
+    def data_as_of(self) -> datetime:
+        """The build saw nothing at or after this time."""
+        return self._build.manifest.data_as_of
+
+    @property
+    def created_at(self) -> datetime:
+        return self._build.manifest.created_at
+
+    @property
+    def dim(self) -> int:
+        return self._build.manifest.dim
+
+    @property
+    def num_users(self) -> int:
+        return self._build.manifest.num_users
+
+    @property
+    def num_violators(self) -> int:
+        return self._build.manifest.num_violators
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The blocks of the vectors; explained hits have one share of similarity for each."""
+        return tuple(block.name for block in self._build.manifest.blocks)
+
+    @property
+    def search_mode(self) -> SearchMode:
+        """How a search for everyone runs that does not ask for another mode."""
+        return "exact" if self._build.graph is None else "hnsw"
+
+    def freshness(self) -> Freshness:
+        """Return how old the build is now."""
+        age_seconds = (self._clock() - self.created_at).total_seconds()
+        stale = age_seconds >= self._config.stale_after_seconds
+        return Freshness("stale" if stale else "fresh", age_seconds)
+
+    def neighbors_of_users(
+        self, user_ids: Sequence[str], request: NeighborRequest
+    ) -> list[NeighborAnswer | UnknownUser]:
+        """Return the neighbors of stored users, never the users themselves; order is kept."""
+        rows_Q = self._build.users.rows_of(user_ids)
+        known = np.flatnonzero(rows_Q >= 0)
+        answers: list[NeighborAnswer | UnknownUser] = [UnknownUser(name) for name in user_ids]
+        if len(known) == 0:
+            return answers
+        rows = rows_Q[known]
+        found = self._neighbors(
+            self._vectors_of(rows),
+            request,
+            own_rows_Q=rows,
+            user_ids=[user_ids[place] for place in known.tolist()],
+            num_events=self._build.users.num_events_N[rows].tolist(),
+        )
+        for place, answer in zip(known.tolist(), found, strict=True):
+            answers[place] = answer
+        return answers
+
+    def neighbors_of_vectors(
+        self, vectors_QD: Vectors, space_id: str, request: NeighborRequest
+    ) -> list[NeighborAnswer]:
+        """Return the neighbors of a caller's vectors, of any length but zero.
+
+        Raises:
+            SpaceMismatch, DimensionMismatch, NotAVector: If they are not of this build's space.
+        """
+        if space_id != self.space_id:
+            raise SpaceMismatch(
+                f"the vector is of space {space_id!r}, the live build of {self.space_id!r}; "
+                "embed it again",
+                pointer="space_id",
+            )
+        query_QD = unit_queries(vectors_QD, self.dim)
+        num_queries = len(query_QD)
+        return self._neighbors(
+            query_QD, request, user_ids=[None] * num_queries, num_events=[None] * num_queries
+        )
+
+    def neighbors_of_events(
+        self, sequences: Sequence[Sequence[Event]], request: NeighborRequest
+    ) -> list[NeighborAnswer]:
+        """Return the neighbors of sequences of events, embedded on the spot.
+
+        Raises:
+            InvalidEvents: If an event can't be read.
+        """
+        query_QD, num_events_Q = self._embed(sequences)
+        return self._neighbors(
+            query_QD, request, user_ids=[None] * len(query_QD), num_events=num_events_Q.tolist()
+        )
+
+    def risk_of_users(self, user_ids: Sequence[str]) -> list[RiskAnswer | UnknownUser]:
+        """Return the risk of stored users; order is kept.
+
+        Raises:
+            RiskUnavailable: If the build has no risk model.
+        """
+        rows_Q = self._build.users.rows_of(user_ids)
+        known = np.flatnonzero(rows_Q >= 0)
+        answers: list[RiskAnswer | UnknownUser] = [UnknownUser(name) for name in user_ids]
+        rows = rows_Q[known]
+        own_ids = [user_ids[place] for place in known.tolist()]
+        num_events_Q = np.asarray(self._build.users.num_events_N[rows])
+        assessed = self._assess(self._vectors_of(rows), num_events_Q, own_ids)
+        violator_Q = self._build.users.label_N[rows] == 1
+        for query, (place, user_id) in enumerate(zip(known.tolist(), own_ids, strict=True)):
+            answers[place] = risk_answer(
+                assessed,
+                query,
+                user_id=user_id,
+                num_events=int(num_events_Q[query]),
+                ring=self._ring_of(int(rows[query])),
+                known_violator=bool(violator_Q[query]),
+            )
+        return answers
+
+    def risk_of_events(self, sequences: Sequence[Sequence[Event]]) -> list[RiskAnswer]:
+        """Return the risk of whoever did these events.
+
+        Raises:
+            InvalidEvents: If an event can't be read.
+            RiskUnavailable: If the build has no risk model.
+        """
+        query_QD, num_events_Q = self._embed(sequences)
+        assessed = self._assess(query_QD, num_events_Q, [None] * len(query_QD))
+        return [
+            risk_answer(
+                assessed,
+                query,
+                user_id=None,
+                num_events=int(num_events),
+                ring=None,
+                known_violator=False,
+            )
+            for query, num_events in enumerate(num_events_Q.tolist())
+        ]
+
+    def features_of_users(self, user_ids: Sequence[str]) -> pa.Table:
+        """Return the neighbor features that the risk rests on, one row per id asked for.
+
+        Returns:
+            `user_id`, `found`, `num_events`, and one float32 column per feature; all but the
+            first two are null where the user is not found.
+
+        Raises:
+            RiskUnavailable: If the build has no risk model.
+        """
+        risk = self._risk_model()
+        rows_Q = self._build.users.rows_of(user_ids)
+        found_Q = rows_Q >= 0
+        rows = rows_Q[found_Q]
+        own_ids = [user_ids[place] for place in np.flatnonzero(found_Q).tolist()]
+        feature_MF = self._features(rows, own_ids)
+        place_Q = pa.array(np.where(found_Q, np.cumsum(found_Q) - 1, 0), mask=~found_Q)
+        columns = {
+            "user_id": pa.array(user_ids, pa.string()),
+            "found": pa.array(found_Q),
+            "num_events": pa.array(self._build.users.num_events_N[rows]).take(place_Q),
+        }
+        for column, name in enumerate(risk.feature_names):
+            columns[name] = pa.array(np.ascontiguousarray(feature_MF[:, column])).take(place_Q)
+        return pa.table(columns)
+
+    def profile(self, user_id: str) -> UserProfile | UnknownUser:
+        """Return what the build knows of a user."""
+        row = int(self._build.users.rows_of([user_id])[0])
+        if row < 0:
+            return UnknownUser(user_id)
+        return user_profile(self._build.users, row, self._ring_of(row))
+
+    def _neighbors(
+        self,
+        query_QD: Vectors,
+        request: NeighborRequest,
+        *,
+        user_ids: Sequence[str | None],
+        num_events: Sequence[int | None],
+        own_rows_Q: Rows | None = None,
+    ) -> list[NeighborAnswer]:
+        rows_QK, mode = find_neighbors(self._build, query_QD, request, own_rows_Q=own_rows_Q)
+        state = self.freshness().state
+        return [
+            NeighborAnswer(
+                user_id,
+                hits_of(self._build, query_D, rows_K[rows_K >= 0], explain=request.explain),
+                mode,
+                count,
+                state,
+            )
+            for user_id, count, query_D, rows_K in zip(
+                user_ids, num_events, query_QD, rows_QK, strict=True
+            )
+        ]
+
+    def _embed(self, sequences: Sequence[Sequence[Event]]) -> tuple[Vectors, Int64s]:
+        """Return a vector and the number of events per sequence."""
+        if len(sequences) == 0:
+            return np.empty((0, self.dim), dtype=np.float32), np.empty(0, dtype=np.int64)
+        batch = events_to_batch(sequences, self._embedder.schema, self._config, now=self._clock())
+        return self._embedder.embed(batch), batch.num_events
+
+    def _assess(
+        self, query_QD: Vectors, num_events_Q: Int64s, own_ids: Sequence[str | None]
+    ) -> RiskAssessment:
+        return self._risk_model().assess(query_QD, num_events_Q, own_ids=own_ids)
+
+    def _features(self, rows_M: Rows, own_ids: Sequence[str]) -> Vectors:
+        """Return the features of some rows, M by F; memory grows with M by F alone."""
+        parts = [np.empty((0, len(self._risk_model().feature_names)), dtype=np.float32)]
+        for start in range(0, len(rows_M), FEATURES_AT_ONCE):
+            rows = rows_M[start : start + FEATURES_AT_ONCE]
+            num_events = np.asarray(self._build.users.num_events_N[rows])
+            ids = own_ids[start : start + FEATURES_AT_ONCE]
+            assessed = self._assess(self._vectors_of(rows), num_events, ids)
+            parts.append(assessed.features_QF.astype(np.float32))
+        return np.concatenate(parts)
+
+    def _risk_model(self) -> RiskAssessor:
+        if self._risk is None:
+            raise RiskUnavailable(
+                f"build {self.build_id} has no risk model: there were too few labels to fit one"
+            )
+        return self._risk
+
+    def _vectors_of(self, rows_M: Rows) -> Vectors:
+        return np.ascontiguousarray(self._build.vectors_ND[rows_M])
+
+    def _ring_of(self, row: int) -> RingInfo | None:
+        return ring_of(self._build.users, self._rings, row)

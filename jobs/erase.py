@@ -1,0 +1,59 @@
+"""`lookalike erase`: users out of the lake, the labels and the builds, with a receipt."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from index.forgetting import forget_in_builds
+from store.database import Database
+from store.erasures import ErasureReceipt, erase_users
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class EraseReport:
+    """The receipt.
+
+    Attributes:
+        store: What went from the lake and the database.
+        builds_removed: Builds that held one of the users and are gone.
+        live_build_holds: Whether the live build still does, until the next rebuild.
+    """
+
+    store: ErasureReceipt
+    builds_removed: tuple[str, ...]
+    live_build_holds: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON form."""
+        return {
+            **self.store.to_dict(),
+            "builds_removed": list(self.builds_removed),
+            "live_build_holds": self.live_build_holds,
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person wants to read."""
+        receipt = self.store
+        lines = [
+            f"erased {len(receipt.user_ids):,} users at {receipt.completed_at}: "
+            f"{receipt.num_events:,} events in {receipt.num_files_rewritten:,} files, "
+            f"{receipt.num_labels:,} labels, {len(self.builds_removed):,} old builds"
+        ]
+        if self.live_build_holds:
+            lines.append('the live build still holds them; run "lookalike rebuild"')
+        return lines
+
+
+def run(workspace: Workspace, user_ids: Collection[str], *, now: datetime) -> EraseReport:
+    """Erase users for good; doing it twice is safe, and finishes what was cut short.
+
+    Raises:
+        WorkspaceBusy: If another process is writing to the lake.
+    """
+    database = Database(workspace.ops_url)
+    database.migrate()
+    receipt = erase_users(workspace, database, user_ids, now=now)
+    forgotten = forget_in_builds(workspace, receipt.user_ids)
+    return EraseReport(receipt, forgotten.removed, forgotten.live_holds)

@@ -1,0 +1,48 @@
+"""Errors of the jobs, and whose fault each one is.
+
+JobError
+├── DemoRefused          ours: the gate refused the build of the demo
+├── UsageError           the caller's: an argument that makes no sense; exit status 2
+├── LakeMoved            nobody's: the lake was written to while it was read; try again
+├── ModelTooNew          the operator's: every model saw data that a past view must not see
+├── NotADemo             the caller's: a folder for the demo that has other things in it
+├── NothingToEvaluate    the caller's: no event before the cut, so nothing to learn from
+├── UserListInvalid      the caller's: a file that names no user, or is no text
+└── UserUnknown          the caller's: the live build has no user of this id
+"""
+
+
+class JobError(Exception):
+    """A job could not do what it was asked to do; the message is one line."""
+
+
+class DemoRefused(JobError):
+    """The demo made a build that the gate refused."""
+
+
+class UsageError(JobError):
+    """An argument is missing, malformed or out of its range."""
+
+
+class LakeMoved(JobError):
+    """Users came or went while the lake was read."""
+
+
+class ModelTooNew(JobError):
+    """Every model was trained on data of after the time that is asked for."""
+
+
+class NotADemo(JobError):
+    """The demo does not write into a folder that has other things in it."""
+
+
+class NothingToEvaluate(JobError):
+    """There is nothing before the cut to train on."""
+
+
+class UserListInvalid(JobError):
+    """A file of users names none, or is no text."""
+
+
+class UserUnknown(JobError):
+    """The build has no user of this id."""

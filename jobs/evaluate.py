@@ -1,0 +1,239 @@
+"""`lookalike evaluate`: measure the encoder and the risk as of a past time, on what came after.
+
+Nothing that is served is touched: the evaluated models are trained anew, in a scratch folder, from
+what was known before a cut. A task that a workspace has too little for says so, and why.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedder.config import Preset
+from embedder.embedder import Embedder
+from embedder.evaluation.config import EvaluationConfig
+from embedder.evaluation.early_risk import choose_cut
+from embedder.evaluation.results import TaskResult
+from embedder.training import train
+from index.errors import TooFewLabels
+from index.risk.model import RiskModel
+from jobs.assembled_risk import find_assembled_rings, fit_assembled_risk
+from jobs.assembly import assemble
+from jobs.errors import NothingToEvaluate
+from jobs.measure import Trial, measure_group_task, measure_halves
+from jobs.measure_risk import measure_risk
+from jobs.people import FROM_THE_START, People, read_people
+from jobs.report.facts import command, machine, versions
+from jobs.report.page import RETRIEVAL_METRICS, RISK_METRICS, format_estimate, is_risk, render_page
+from jobs.settings import Settings
+from jobs.terminal import Progress, table
+from store.clock import from_us, to_us
+from store.database import Database
+from store.durable import write_atomic
+from store.labels import LabelStore
+from store.lake import EventLake
+from store.workspace import Workspace
+
+NUM_STEPS = 5
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """All results, and the circumstances in which they were had."""
+
+    tasks: tuple[TaskResult, ...]
+    facts: dict[str, Any]
+    json_file: str
+    html_file: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON form."""
+        files = {"json_file": self.json_file, "html_file": self.html_file}
+        return {**self.facts, "tasks": [task.to_dict() for task in self.tasks], **files}
+
+    def lines(self) -> list[str]:
+        """Return what a person wants to read."""
+        lines = [line for task in self.tasks for line in [*task_lines(task), ""]]
+        return [*lines, f"report {self.html_file}"]
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    output: Path,
+    *,
+    preset: Preset,
+    cut: datetime | None,
+    now: datetime,
+    progress: Progress,
+) -> EvaluationReport:
+    """Train as of a cut, measure on what came after, write `report.json` and `report.html`.
+
+    Args:
+        workspace: Read only.
+        settings: All sections; `[evaluate]` says what is measured.
+        output: Folder of the two files; made if absent.
+        preset: How long to train.
+        cut: Training sees nothing at or after it; chosen from the data if absent.
+        now: What is known now is taken as true.
+        progress: Shown to whoever waits.
+
+    Raises:
+        NothingToEvaluate: If there are no events before the cut or none after.
+        embedder.errors.NotEnoughData: If there is too little to train on before the cut.
+    """
+    began = time.monotonic()
+    lake = EventLake(
+        workspace, memory_limit_mb=settings.ingest.memory_limit_mb, threads=settings.ingest.threads
+    )
+    database = Database(workspace.ops_url)
+    database.migrate()
+    labels = LabelStore(database)
+    people = read_people(lake, labels.as_of(now), as_of=now)
+    cut_us = to_us(cut) if cut is not None else _choose_cut(people, settings.evaluate)
+    if cut_us is None or not (people.first_us_N < cut_us).any():
+        raise NothingToEvaluate("there are no events to learn from before the cut")
+    with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix="evaluate-") as folder:
+        trained = train(
+            workspace,
+            as_of=from_us(cut_us),
+            preset=preset,
+            seed=settings.evaluate.seed,
+            config=settings.embedder,
+            schema_config=settings.schema_,
+            models_dir=Path(folder),
+            now=now,
+            progress=progress,
+        )
+        embedder = Embedder.load(trained.model_dir)
+    trial = Trial(lake, people, cut_us, embedder, settings.evaluate)
+    tasks = _measure(workspace, trial, embedder, labels, settings, progress)
+    facts = _facts(people, cut_us, settings, preset, now, began) | {"space_id": embedder.space_id}
+    return _write(output, tasks, facts)
+
+
+def task_lines(task: TaskResult) -> list[str]:
+    """Return a task's figures as a small table, or why there are none."""
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in task.counts.items())
+    if task.comparison is None:
+        return [task.title, f"  {task.why_not}" + (f" ({counts})" if counts else "")]
+    metrics = RISK_METRICS if is_risk(task) else RETRIEVAL_METRICS
+    rows = [
+        [method, *(format_estimate(figures[metric]) for metric in metrics)]
+        for method, figures in task.comparison.metrics.items()
+    ]
+    return [task.title, f"  {counts}", *(f"  {line}" for line in table(("method", *metrics), rows))]
+
+
+def _choose_cut(people: People, config: EvaluationConfig) -> int | None:
+    """Cut by the violators' times; by the users' where no violator has one."""
+    known_us = people.known_us_N[people.is_violator_N]
+    known_us = known_us[known_us != FROM_THE_START]
+    return choose_cut(known_us if len(known_us) else people.first_us_N, config)
+
+
+def _measure(
+    workspace: Workspace,
+    trial: Trial,
+    embedder: Embedder,
+    labels: LabelStore,
+    settings: Settings,
+    progress: Progress,
+) -> tuple[TaskResult, ...]:
+    cut = from_us(trial.cut_us)
+    progress("evaluate", 0, NUM_STEPS)
+    halves = measure_halves(trial)
+    progress("evaluate", 2, NUM_STEPS)
+    groups = measure_group_task(trial)
+    progress("evaluate", 3, NUM_STEPS)
+    at_cut = read_people(trial.lake, labels.as_of(cut), as_of=cut)
+    risk = fit_trial_risk(workspace, trial.lake, at_cut, embedder, settings, progress)
+    progress("evaluate", 4, NUM_STEPS)
+    risks = measure_risk(trial, at_cut, risk, with_trees=True)
+    progress("evaluate", NUM_STEPS, NUM_STEPS)
+    return (*halves, groups, *risks)
+
+
+def fit_trial_risk(
+    workspace: Workspace,
+    lake: EventLake,
+    at_cut: People,
+    embedder: Embedder,
+    settings: Settings,
+    progress: Progress,
+) -> RiskModel | TooFewLabels:
+    """Fit the risk model as a build of the cut would have it, rings included."""
+    with assemble(
+        workspace,
+        lake,
+        embedder,
+        at_cut.labels,
+        as_of=at_cut.as_of,
+        reusable=None,
+        progress=progress,
+    ) as assembly:
+        return fit_assembled_risk(
+            lake,
+            at_cut.labels,
+            embedder,
+            assembly,
+            find_assembled_rings(assembly, settings, progress),
+            settings,
+            as_of=at_cut.as_of,
+            progress=progress,
+        )
+
+
+def _facts(
+    people: People,
+    cut_us: int,
+    settings: Settings,
+    preset: Preset,
+    now: datetime,
+    began: float,
+) -> dict[str, Any]:
+    early = people.first_us_N < cut_us
+    return {
+        "command": command(),
+        "measured_at": now.isoformat(),
+        "duration_seconds": round(time.monotonic() - began, 1),
+        "seed": settings.evaluate.seed,
+        "preset": preset,
+        "cut": from_us(cut_us).isoformat(),
+        "data": {
+            "users": len(people.user_ids),
+            "events": int(people.num_events_N.sum()),
+            "first": from_us(int(people.first_us_N.min())).isoformat(),
+            "last": from_us(int(people.last_us_N.max())).isoformat(),
+            "users_first_seen_before_cut": int(early.sum()),
+            "users_first_seen_after_cut": int((~early).sum()),
+            "violators": int(people.is_violator_N.sum()),
+            "benign": int((people.label_N == 0).sum()),
+            "unlabelled": int((people.label_N < 0).sum()),
+        },
+        "machine": machine(),
+        "versions": versions(),
+        "config": settings.evaluate.model_dump(mode="json"),
+    }
+
+
+def _write(output: Path, tasks: Sequence[TaskResult], facts: dict[str, Any]) -> EvaluationReport:
+    output.mkdir(parents=True, exist_ok=True)
+    json_file, html_file = output / "report.json", output / "report.html"
+    report = EvaluationReport(tuple(tasks), facts, str(json_file), str(html_file))
+    write_atomic(html_file, render_page("Evaluation", facts, tasks).encode())
+    write_atomic(json_file, json.dumps(report.to_dict(), indent=1, default=_plain).encode())
+    return report
+
+
+def _plain(value: object) -> object:
+    """Write NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} has no JSON form")

@@ -1,0 +1,142 @@
+"""`lookalike export features`: what a risk model needs to know of users, as of any time.
+
+The features come from the function that the service answers with; a past time gets a build of its
+own, which is thrown away afterwards.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from index.service import LookalikeService
+from jobs.auditing import record_read
+from jobs.errors import UserListInvalid
+from jobs.parquet import parquet_writer
+from jobs.settings import Settings
+from jobs.staging import stage
+from jobs.terminal import Progress
+from store.database import Database
+from store.durable import remove_folder
+from store.workspace import Workspace
+
+USERS_PER_BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class FeaturesReport:
+    """What was written; `num_unknown` users were asked for and are not in the lake."""
+
+    file: str
+    num_users: int
+    num_unknown: int
+    space_id: str
+    data_as_of: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON form."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return what a person wants to read."""
+        return [
+            f"{self.num_users:,} users ({self.num_unknown:,} of them unknown) "
+            f"as of {self.data_as_of} in {self.file}"
+        ]
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    output: Path,
+    *,
+    as_of: datetime | None,
+    users_file: Path | None,
+    now: datetime,
+    progress: Progress,
+) -> FeaturesReport:
+    """Write one row per user: user_id, found, num_events and the features.
+
+    Args:
+        workspace: Whose users.
+        settings: All sections.
+        output: The Parquet file.
+        as_of: Nothing at or after this time is seen; the live build answers if None.
+        users_file: One user id a line; all users of the build if None.
+        now: When this is.
+        progress: Shown to whoever waits.
+
+    Raises:
+        UserListInvalid: If the file of users is empty or no text.
+        RiskUnavailable: If there were too few labels for a risk model.
+        ModelMissing: If no model is old enough for that time.
+    """
+    user_ids = None if users_file is None else read_user_ids(users_file)
+    details = {"as_of": None if as_of is None else as_of.isoformat(), "output": output.name}
+    record_read(workspace, "export features", user_ids or [None], details, now=now)
+    if as_of is None:
+        service = LookalikeService.open(workspace, config=settings.index)
+        return _write(service, user_ids, output, progress)
+    with _service_of_the_past(workspace, settings, as_of, now, progress) as service:
+        return _write(service, user_ids, output, progress)
+
+
+def read_user_ids(file: Path) -> list[str]:
+    """Read one user id a line; empty lines are passed over.
+
+    Raises:
+        UserListInvalid: If there is none, or the file is no text.
+    """
+    try:
+        user_ids = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except UnicodeDecodeError as error:
+        raise UserListInvalid(f"{file} is no text in UTF-8 with one user id a line") from error
+    if not user_ids:
+        raise UserListInvalid(f"{file} names no user; write one user id a line")
+    return user_ids
+
+
+@contextmanager
+def _service_of_the_past(
+    workspace: Workspace, settings: Settings, as_of: datetime, now: datetime, progress: Progress
+) -> Iterator[LookalikeService]:
+    """Yield a service that knows what was known before a time."""
+    database = Database(workspace.ops_url)
+    staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
+    try:
+        yield LookalikeService.of_directory(workspace, staged.directory, config=settings.index)
+    finally:
+        remove_folder(staged.directory)
+
+
+def _write(
+    service: LookalikeService, user_ids: Sequence[str] | None, output: Path, progress: Progress
+) -> FeaturesReport:
+    """Write the features in batches."""
+    total = service.num_users if user_ids is None else len(user_ids)
+    num_unknown = 0
+    schema = service.features_of_users([]).schema
+    with parquet_writer(output, schema) as writer:
+        for start in range(0, total, USERS_PER_BATCH):
+            stop = min(start + USERS_PER_BATCH, total)
+            features = service.features_of_users(_some(service, user_ids, start, stop))
+            num_unknown += features.num_rows - int(pc.sum(features["found"]).as_py())
+            writer.write_table(features.cast(schema))
+            progress("write features", stop, total)
+    data_as_of = service.data_as_of.isoformat()
+    return FeaturesReport(str(output), total, num_unknown, service.space_id, data_as_of)
+
+
+def _some(
+    service: LookalikeService, user_ids: Sequence[str] | None, start: int, stop: int
+) -> list[str]:
+    """Return some of the ids asked for, or of all there are."""
+    if user_ids is not None:
+        return list(user_ids[start:stop])
+    ids: pa.Array = service.build.users.ids.slice(start, stop - start)
+    return [str(user_id) for user_id in ids.to_pylist()]

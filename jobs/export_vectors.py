@@ -1,0 +1,81 @@
+"""`lookalike export vectors`: the vectors of the live build as one Parquet file.
+
+Shape key: `N` users, `D` dimensions.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from index.build import Build, load_build
+from index.builds import build_dir
+from index.publish import live_build_id
+from index.vectors import row_blocks
+from jobs.auditing import record_read
+from jobs.parquet import parquet_writer
+from jobs.terminal import Progress
+from store.workspace import Workspace
+
+SCHEMA = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("vector", pa.list_(pa.float32()), nullable=False),
+        pa.field("num_events", pa.int64(), nullable=False),
+        pa.field("space_id", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written."""
+
+    file: str
+    num_users: int
+    build_id: str
+    space_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON form."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return what a person wants to read."""
+        return [f"{self.num_users:,} users of build {self.build_id} in {self.file}"]
+
+
+def run(workspace: Workspace, output: Path, *, now: datetime, progress: Progress) -> ExportReport:
+    """Write user_id, vector, num_events and space_id; memory is bounded by a row group.
+
+    Raises:
+        NoLiveBuild: Before the first publish.
+        BuildCorrupt: If the live build is damaged.
+    """
+    build = load_build(build_dir(workspace, live_build_id(workspace)))
+    manifest = build.manifest
+    record_read(workspace, "export vectors", [None], {"build_id": manifest.build_id}, now=now)
+    num_users = manifest.num_users
+    with parquet_writer(output, SCHEMA) as writer:
+        for rows in row_blocks(num_users, manifest.dim * 4):
+            writer.write_table(_rows(build, rows))
+            progress("write vectors", rows.stop, num_users)
+    return ExportReport(str(output), num_users, manifest.build_id, manifest.space_id)
+
+
+def _rows(build: Build, rows: slice) -> pa.Table:
+    """Return some users as a table."""
+    vectors_ND = np.asarray(build.vectors_ND[rows])
+    num, dim = vectors_ND.shape
+    users = build.users.table.slice(rows.start, num)
+    offsets = np.arange(0, (num + 1) * dim, dim, dtype=np.int32)
+    columns = [
+        users["user_id"].cast(pa.string()),
+        pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.ravel())),
+        users["num_events"],
+        pa.repeat(build.manifest.space_id, num),
+    ]
+    return pa.table(columns, schema=SCHEMA)

@@ -1,0 +1,118 @@
+"""`lookalike rebuild`: embed what changed, build, pass the gate, publish."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from index.build import load_build
+from index.forgetting import forget_in_builds
+from index.gate import GateReport, gate
+from index.publish import publish
+from jobs.settings import Settings
+from jobs.staging import Staged, stage
+from jobs.terminal import Progress, table
+from store.database import Database
+from store.durable import remove_folder
+from store.erasures import erased_users
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class RebuildReport:
+    """What became of a rebuild; `is_live` is False when the gate refused the build."""
+
+    build_id: str
+    is_live: bool
+    space_id: str
+    data_as_of: datetime
+    num_users: int
+    num_violators: int
+    num_embedded: int
+    why_no_risk: str | None
+    gate: GateReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON form."""
+        fields = {name: value for name, value in vars(self).items() if name != "gate"}
+        return {**fields, "data_as_of": self.data_as_of.isoformat(), "gate": self.gate.to_dict()}
+
+    def lines(self) -> list[str]:
+        """Return what a person wants to read."""
+        checks = table(
+            ("check", "passed", "value", "threshold", "detail"),
+            [
+                [check.name, check.passed, check.value, check.threshold, check.detail]
+                for check in self.gate.checks
+            ],
+        )
+        return [
+            f"{self.num_users:,} users, {self.num_violators:,} known violators, "
+            f"{self.num_embedded:,} embedded anew, space {self.space_id}",
+            *([f"no risk model: {self.why_no_risk}"] if self.why_no_risk else []),
+            *checks,
+            f"build {self.build_id} {'is live' if self.is_live else 'was refused'}"
+            f" (gate: {self.gate.verdict})",
+        ]
+
+
+def run(
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    as_of: datetime,
+    now: datetime,
+    force: bool,
+    progress: Progress,
+) -> RebuildReport:
+    """Make a build of what was known before `as_of`, and publish it if the gate lets it pass.
+
+    Args:
+        workspace: Where everything is.
+        settings: All sections.
+        as_of: Nothing at or after this time is seen.
+        now: When the build counts as made.
+        force: Publish although the gate refuses.
+        progress: Shown to whoever waits.
+    """
+    database = Database(workspace.ops_url)
+    database.migrate()
+    staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
+    try:
+        return _publish(workspace, settings, staged, erased_users(database), now=now, force=force)
+    finally:
+        remove_folder(staged.directory)  # there only if it was not published
+
+
+def _publish(
+    workspace: Workspace,
+    settings: Settings,
+    staged: Staged,
+    erased: set[str],
+    *,
+    now: datetime,
+    force: bool,
+) -> RebuildReport:
+    """Ask the gate, and publish."""
+    build = load_build(staged.directory)
+    report = gate(
+        build,
+        staged.live,
+        settings.gate,
+        known_users=staged.user_ids,
+        erased_users=erased,
+        violators=staged.violators,
+    )
+    published = publish(workspace, staged.directory, report, now=now, force=force)
+    if erased:
+        forget_in_builds(workspace, erased)  # what was live may hold them, and must not come back
+    return RebuildReport(
+        build_id=published.build_id,
+        is_live=published.is_live,
+        space_id=build.manifest.space_id,
+        data_as_of=build.manifest.data_as_of,
+        num_users=build.manifest.num_users,
+        num_violators=build.manifest.num_violators,
+        num_embedded=staged.num_embedded,
+        why_no_risk=staged.why_no_risk,
+        gate=published.report,
+    )

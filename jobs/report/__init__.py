@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: its circumstances, its plots, its page."""

@@ -1,0 +1,1 @@
+"""Ground state: events, labels, decisions, keys, audit; point-in-time reads. The only SQL."""

@@ -1,0 +1,120 @@
+"""The operational database: SQLite in WAL mode by default, PostgreSQL by URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from store.errors import DatabaseError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_TIMEOUT_MS = 10_000
+_BEGIN = "sqlite_begin"
+
+
+class Database:
+    """Connections to the operational database; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare connections; nothing is opened before the first use.
+
+        Raises:
+            DatabaseError: If the URL can't be understood.
+        """
+        try:
+            self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        except (ArgumentError, ImportError) as error:
+            raise DatabaseError(f"database URL can't be used: {error}") from error
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _configure_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, for the store's own modules."""
+        return self._engine
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; nothing happens where it is.
+
+        Raises:
+            DatabaseError: If the database can't be opened, or is newer than this program.
+        """
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        try:
+            with self.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except (SQLAlchemyError, CommandError, DatabaseError) as error:
+            raise DatabaseError(f"{self._engine.url!r} can't be migrated: {error}") from error
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open a transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises:
+            DatabaseError: If the database can't be reached, is damaged, locked or full.
+        """
+        options = {_BEGIN: "BEGIN IMMEDIATE"}
+        with (
+            _explained(),
+            self._engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that only reads: one moment's state, without waiting for writers.
+
+        Raises:
+            DatabaseError: If the database can't be reached, or is damaged.
+        """
+        with _explained(), self._engine.begin() as connection:
+            yield connection
+
+    def insert(self, table: Table) -> Any:
+        """Return an insert that may say what to do on conflict, in this database's dialect."""
+        if self._engine.dialect.name == "postgresql":
+            return postgresql_insert(table)
+        return sqlite_insert(table)
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn a driver's failure into one line without the statement, which may name users."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise DatabaseError(f"the operational database failed: {error.orig}") from error
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions: only then does DDL roll back too."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes its place at once: a reader that turns writer may find it can't."""
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))

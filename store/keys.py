@@ -1,0 +1,169 @@
+"""API keys: shown once, stored as a hash, each with scopes."""
+
+import hashlib
+import hmac
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from store.clock import from_us, to_us
+from store.database import Database
+from store.errors import KeyNameInvalid, KeyNameTaken, KeyUnknown, ScopeUnknown
+from store.tables import api_keys
+
+EVERYTHING = "*"
+SCOPES = frozenset(
+    {
+        "neighbors:read",
+        "risk:read",
+        "features:read",
+        "evidence:read",
+        "labels:write",
+        "erasures:write",
+        "builds:admin",
+        "audit:read",
+        EVERYTHING,
+    }
+)
+
+_PREFIX = "lk_"
+_SECRET_BYTES = 32
+_NAME_CHARS_MAX = 200
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key as it is stored; the secret itself is not."""
+
+    name: str
+    scopes: frozenset[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+    def allows(self, scope: str) -> bool:
+        """Return whether the key may do this."""
+        return scope in self.scopes or EVERYTHING in self.scopes
+
+
+def create_key(database: Database, name: str, scopes: Collection[str], *, now: datetime) -> str:
+    """Make a key and return its secret, which can't be had again.
+
+    Raises:
+        ScopeUnknown: If there is no such scope, or none is given.
+        KeyNameInvalid: If the name is empty, very long, or not printable.
+        KeyNameTaken: If a key of this name exists, revoked or not: audit rows go by the name.
+    """
+    unknown = sorted(set(scopes) - SCOPES)
+    if unknown or not scopes:
+        given = f"scope {unknown[0]} is unknown" if unknown else "a key needs a scope"
+        raise ScopeUnknown(f"{given}; scopes are {', '.join(sorted(SCOPES))}")
+    if not name.strip() or len(name) > _NAME_CHARS_MAX or not name.isprintable():
+        raise KeyNameInvalid(f"a key's name has 1 to {_NAME_CHARS_MAX} printable characters")
+    secret = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+    row = {
+        "name": name,
+        "secret_sha256": _digest(secret),
+        "scopes": json.dumps(sorted(set(scopes))),
+        "created_at_us": to_us(now),
+    }
+    try:
+        with database.begin() as connection:
+            connection.execute(insert(api_keys), row)
+    except IntegrityError as error:
+        raise KeyNameTaken(f"there is a key named {name} already; choose another name") from error
+    return secret
+
+
+def list_keys(database: Database) -> list[Key]:
+    """Return all keys, revoked ones too, sorted by name."""
+    with database.read() as connection:
+        return [_to_key(row) for row in connection.execute(select(api_keys).order_by("name"))]
+
+
+def revoke_key(database: Database, name: str, *, now: datetime) -> None:
+    """Let a key no longer open anything; services notice within seconds.
+
+    Raises:
+        KeyUnknown: If there is no key of this name.
+    """
+    statement = (
+        update(api_keys)
+        .where(api_keys.c.name == name, api_keys.c.revoked_at_us.is_(None))
+        .values(revoked_at_us=to_us(now))
+    )
+    with database.begin() as connection:
+        found = connection.execute(select(api_keys.c.id).where(api_keys.c.name == name)).first()
+        if found is None:
+            raise KeyUnknown(f'there is no key named {name}; "lookalike keys list" shows all')
+        connection.execute(statement)
+
+
+class KeyRing:
+    """Checks secrets against the keys in force, reread every few seconds; safe between threads.
+
+    All keys are held, never single answers: guessed secrets can't fill the memory, nor reach the
+    database more often.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        refresh_seconds: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._refresh_seconds = refresh_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: Sequence[tuple[str, Key]] = ()
+        self._read_at = float("-inf")
+
+    def check(self, secret: str) -> Key | None:
+        """Return the key of this secret; None if there is none in force.
+
+        Every key is compared in constant time, so the answer's delay tells nothing of a hash.
+        """
+        digest = _digest(secret)
+        found = None
+        for stored, key in self._current():
+            if hmac.compare_digest(stored, digest):
+                found = key
+        return found
+
+    def find(self, name: str) -> Key | None:
+        """Return the key of this name; None if there is none in force."""
+        return next((key for _, key in self._current() if key.name == name), None)
+
+    def _current(self) -> Sequence[tuple[str, Key]]:
+        with self._lock:
+            if self._clock() - self._read_at >= self._refresh_seconds:
+                with self._database.read() as connection:
+                    rows = connection.execute(
+                        select(api_keys).where(api_keys.c.revoked_at_us.is_(None))
+                    ).all()
+                self._keys = [(row.secret_sha256, _to_key(row)) for row in rows]
+                self._read_at = self._clock()
+            return self._keys
+
+
+def _digest(secret: str) -> str:
+    """Hash a secret; it has too many random bits to be guessed, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
+
+
+def _to_key(row: Row[Any]) -> Key:
+    return Key(
+        name=row.name,
+        scopes=frozenset(json.loads(row.scopes)),
+        created_at=from_us(row.created_at_us),
+        revoked_at=None if row.revoked_at_us is None else from_us(row.revoked_at_us),
+    )

@@ -1,0 +1,39 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before any library with threads is loaded, as the command line does.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+SHARED_DATA = Path(
+    os.environ.get("LOOKALIKE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests must not depend on the variables of whoever runs them."""
+    for name in [name for name in os.environ if name.startswith("LOOKALIKE_")]:
+        monkeypatch.delenv(name)
+
+
+def _data_set(name: str) -> Path:
+    folder = SHARED_DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"the data set {name} is not there ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wiki_vandals() -> Path:
+    """Folder of the Wikipedia data set."""
+    return _data_set("wiki-vandals")
+
+
+@pytest.fixture(scope="session")
+def git_identities() -> Path:
+    """Folder of the commit histories."""
+    return _data_set("git-identities")

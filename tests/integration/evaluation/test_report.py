@@ -1,0 +1,74 @@
+"""The page of an evaluation stands alone, and says what the figures say."""
+
+import re
+from html import escape
+
+import numpy as np
+import pytest
+
+from embedder.evaluation.results import TaskResult, not_measurable
+from jobs.measure import Trial, measure_halves
+from jobs.measure_risk import measure_risk
+from jobs.report.facts import machine, versions
+from jobs.report.page import format_estimate, render_page
+from store.clock import from_us
+from tests.integration.evaluation.conftest import Platform, RuleRisk
+
+FACTS = {"seed": 0, "machine": machine(), "versions": versions(), "command": "lookalike <evaluate>"}
+
+
+@pytest.fixture(scope="module")
+def tasks(platform: Platform, trial: Trial) -> list[TaskResult]:
+    at_cut = platform.people(from_us(trial.cut_us))
+    risks = measure_risk(trial, at_cut, RuleRisk(), with_trees=False)
+    return [
+        *measure_halves(trial),
+        *risks,
+        not_measurable("x", "A question", "of <that>", {"n": 3}),
+    ]
+
+
+def test_page_asks_nothing_of_the_network(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    loaded = re.findall(r"""(?:src|href|url\()\s*=?\s*["']?([^"'\s)>]+)""", page)
+    assert [link for link in loaded if not link.startswith("#")] == []
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_page_has_a_plot_and_a_table_for_every_measured_task(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    num_measured = sum(task.comparison is not None for task in tasks)
+    assert page.count("<svg") == num_measured + 1  # and the early-detection curve
+    assert page.count("<caption>Figures</caption>") == num_measured
+    for task in tasks:
+        assert escape(task.title).replace("&#x27;", "&#39;") in page
+
+
+def test_page_shows_the_figures_with_intervals_and_the_counts(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    assert tasks[0].comparison is not None
+    estimate = tasks[0].comparison.metrics["tfidf"]["hit_at_1"]
+    assert format_estimate(estimate) in page
+    assert f"queries: <strong>{tasks[0].counts['queries']:,}</strong>" in page
+
+
+def test_page_says_why_a_task_was_not_measured_and_escapes_it(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    assert "not measurable here, because of &lt;that&gt;" in page
+    assert "lookalike &lt;evaluate&gt;" in page
+
+
+def test_equal_figures_give_the_same_page(tasks: list[TaskResult]) -> None:
+    assert render_page("Evaluation", FACTS, tasks) == render_page("Evaluation", FACTS, tasks)
+
+
+def test_an_evaluation_without_any_figure_has_a_page() -> None:
+    page = render_page("Evaluation", FACTS, [not_measurable("x", "A question", "of that", {})])
+    assert "<svg" not in page
+    assert "A question" in page
+
+
+def test_facts_name_machine_and_versions() -> None:
+    assert {"processor", "cores", "memory_mb"} <= set(machine())
+    assert versions()["numpy"] == np.__version__

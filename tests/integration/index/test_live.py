@@ -1,0 +1,204 @@
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+
+from index.answers import NeighborAnswer, NeighborRequest
+from index.builds import build_dir, promote, prune, rollback
+from index.config import IndexConfig
+from index.errors import NoLiveBuild
+from index.live import RETRY_AFTER, LiveService
+from store.workspace import Workspace
+from tests.index_fakes import (
+    DIM,
+    NOW,
+    build_input,
+    open_fake_service,
+    publish_build,
+    unit_vectors,
+    user_name,
+    write_rings_and_risk,
+)
+
+DEADLINE_SECONDS = 30.0
+
+
+class Clock:
+    """A clock that a test can turn."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self):  # type: ignore[no-untyped-def]  # a datetime
+        return self.now
+
+
+def live_service(workspace: Workspace, clock: Clock | None = None) -> LiveService:
+    return LiveService(
+        workspace,
+        IndexConfig(),
+        open_service=lambda where, build_id, config: open_fake_service(where, build_id, config),
+        clock=clock or Clock(),
+    )
+
+
+def publish_day(workspace: Workspace, day: int, num_users: int = 20) -> str:
+    given = build_input(unit_vectors(num_users, DIM, seed=day), violators=[1])
+    now = NOW + timedelta(days=day)
+    return publish_build(workspace, given, now=now, write_extra=write_rings_and_risk).build_id
+
+
+def test_nothing_is_served_before_the_first_publish(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    with pytest.raises(NoLiveBuild, match="no build is loaded yet"):
+        live.current()
+    assert not live.refresh()
+    with pytest.raises(NoLiveBuild, match="lookalike rebuild"):
+        live.current()
+    assert live.status().build_id is None
+    assert live.status().error is not None
+
+
+def test_first_publish_is_served_at_the_next_refresh(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    live.refresh()
+    build_id = publish_day(workspace, 0)
+    assert live.refresh()
+    assert live.current().build_id == build_id
+    status = live.status()
+    assert (status.build_id, status.error) == (build_id, None)
+    assert status.loaded_at == status.checked_at == NOW
+    assert not live.refresh()
+
+
+def test_swap_and_rollback_are_followed(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    first = publish_day(workspace, 0)
+    live.refresh()
+    before = live.current()
+    second = publish_day(workspace, 1)
+    assert live.refresh()
+    assert live.current().build_id == second
+    rollback(workspace, now=NOW)
+    assert live.refresh()
+    assert live.current().build_id == first
+    assert before.neighbors_of_users([user_name(1)], NeighborRequest(k=3))
+
+
+def test_promoting_what_is_served_loads_nothing(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    first = publish_day(workspace, 0)
+    publish_day(workspace, 1)
+    promote(workspace, first, now=NOW)
+    live.refresh()
+    served = live.current()
+    workspace.live_file.write_bytes(workspace.live_file.read_bytes())
+    assert not live.refresh()
+    assert live.current() is served
+
+
+def test_damaged_build_leaves_the_old_one_in_service(workspace: Workspace) -> None:
+    clock = Clock()
+    live = live_service(workspace, clock)
+    first = publish_day(workspace, 0)
+    live.refresh()
+    second = publish_day(workspace, 1)
+    path = build_dir(workspace, second) / "vectors.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert not live.refresh()
+    assert live.current().build_id == first
+    assert live.status().build_id == first
+    assert "vectors.npy" in (live.status().error or "")
+    path.write_bytes(whole)
+    assert not live.refresh(), "it is not read again and again"
+    clock.now += RETRY_AFTER
+    assert live.refresh()
+    assert live.current().build_id == second
+    assert live.status().error is None
+
+
+def test_damaged_pointer_leaves_the_old_one_in_service(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    first = publish_day(workspace, 0)
+    live.refresh()
+    workspace.live_file.write_text("{")
+    assert not live.refresh()
+    assert live.current().build_id == first
+    workspace.live_file.unlink()
+    live.refresh()
+    assert live.current().build_id == first
+
+
+def test_build_that_is_pruned_away_goes_on_answering(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    publish_day(workspace, 0)
+    live.refresh()
+    service = live.current()
+    publish_day(workspace, 1)
+    publish_day(workspace, 2)
+    assert prune(workspace, keep=1, now=NOW) == [service.build_id]
+    (answer,) = service.neighbors_of_users([user_name(1)], NeighborRequest(k=3))
+    assert isinstance(answer, NeighborAnswer)
+    assert len(answer.hits) == 3
+
+
+def test_watcher_follows_without_being_asked(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    live.start(poll_seconds=0.01)
+    try:
+        build_id = publish_day(workspace, 0)
+        wait_for_build(live, build_id)
+    finally:
+        live.stop()
+    assert not any(thread.name == "live-build" for thread in threading.enumerate())
+
+
+def test_readers_get_complete_answers_from_one_build_while_builds_are_swapped(
+    workspace: Workspace,
+) -> None:
+    """Build n has 20 + n users; an answer with all neighbors tells which one it came from."""
+    live = live_service(workspace)
+    publish_day(workspace, 0)
+    live.refresh()
+    live.start(poll_seconds=0.001)
+    stopping = threading.Event()
+    faults: list[str] = []
+    seen: set[str] = set()
+
+    def read() -> None:
+        while not stopping.is_set():
+            service = live.current()
+            request = NeighborRequest(k=1_000, explain=True)
+            answers = service.neighbors_of_users([user_name(3), user_name(4)], request)
+            sizes = {len(answer.hits) for answer in answers if isinstance(answer, NeighborAnswer)}
+            if sizes != {service.num_users - 1}:
+                faults.append(f"{service.build_id} of {service.num_users} users answered {sizes}")
+            seen.add(service.build_id)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        published = [publish_day(workspace, day, 20 + day) for day in range(1, 9)]
+        for target in (published[-2], published[-1]):
+            promote(workspace, target, now=NOW)
+            wait_for_build(live, target)
+    finally:
+        stopping.set()
+        for reader in readers:
+            reader.join()
+        live.stop()
+    live.refresh()  # the watcher may have been stopped one swap behind
+    assert faults == []
+    assert len(seen) >= 2
+    assert published[-1] == live.current().build_id
+
+
+def wait_for_build(live: LiveService, build_id: str) -> None:
+    """Poll until a build is served."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while live.status().build_id != build_id:
+        assert time.monotonic() < deadline, live.status()
+        time.sleep(0.005)

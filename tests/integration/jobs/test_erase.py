@@ -1,0 +1,61 @@
+"""Erasing through the command line: out of everything, and not back."""
+
+from pathlib import Path
+
+from index.builds import list_builds
+from index.users import read_users
+from jobs.simulator.simulation import SimulationReport
+from store.workspace import Workspace
+from tests.integration.jobs.conftest import invoke
+from tests.integration.jobs.test_rebuild import live_build, some_users
+
+
+def ids_of_builds(workspace: Path) -> dict[str, set[str]]:
+    """Return the users of every build."""
+    builds = Workspace.open(workspace).builds_dir
+    return {
+        info.build_id: set(read_users(builds / info.build_id)["user_id"].to_pylist())
+        for info in list_builds(Workspace.open(workspace))
+    }
+
+
+def test_an_erased_user_is_gone_from_events_labels_and_builds(
+    workspace: Path, platform: SimulationReport
+) -> None:
+    old = invoke("rebuild", "-w", workspace)["build_id"]
+    live = invoke("rebuild", "-w", workspace)["build_id"]
+    user, other = some_users(live_build(workspace), 2)
+    receipt = invoke("erase", user, "-w", workspace)
+    assert receipt["user_ids"] == [user]
+    assert receipt["num_events"] > 0
+    assert receipt["builds_removed"] == [old]
+    assert receipt["live_build_holds"] is True
+    rebuilt = invoke("rebuild", "-w", workspace)["build_id"]
+    builds = ids_of_builds(workspace)
+    assert live not in builds, "a rollback must not bring the user back"
+    assert user not in builds[rebuilt]
+    assert other in builds[rebuilt]
+    assert "has no user" in invoke("search", user, "-w", workspace, status=1)["error"]
+
+
+def test_an_erased_user_does_not_come_back_with_the_file_they_came_in(
+    workspace: Path, platform: SimulationReport, tmp_path: Path
+) -> None:
+    invoke("rebuild", "-w", workspace)
+    (user,) = some_users(live_build(workspace), 1)
+    invoke("erase", user, "-w", workspace)
+    again = tmp_path / "again.csv"
+    again.write_text(f"user_id,ts,event_type\n{user},2025-03-09,login\nnew,2025-03-09,login\n")
+    (report,) = invoke("ingest", "events", again, "-w", workspace)["files"]
+    assert (report["num_kept"], report["num_erased"]) == (1, 1)
+
+
+def test_erasing_twice_and_erasing_nobody_are_safe(workspace: Path) -> None:
+    invoke("rebuild", "-w", workspace)
+    (user,) = some_users(live_build(workspace), 1)
+    invoke("erase", user, "-w", workspace)
+    again = invoke("erase", user, "-w", workspace)
+    assert again["num_events"] == 0
+    unknown = invoke("erase", "nobody-ever-seen", "-w", workspace)
+    assert unknown["num_events"] == 0
+    assert unknown["builds_removed"] == []

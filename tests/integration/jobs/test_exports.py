@@ -1,0 +1,122 @@
+"""Search and exports of a live build, through the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from index.answers import NeighborAnswer, NeighborRequest
+from index.config import IndexConfig
+from index.service import LookalikeService
+from store.audit import read as read_audit
+from store.database import Database
+from store.workspace import Workspace
+from tests.integration.jobs.conftest import WITH_RISK, invoke
+from tests.integration.jobs.test_rebuild import live_build, some_users
+
+
+def test_exported_vectors_are_those_of_the_build(built_workspace: Path, tmp_path: Path) -> None:
+    file = tmp_path / "vectors.parquet"
+    report = invoke("export", "vectors", "-o", file, "-w", built_workspace)
+    table, build = pq.read_table(file), live_build(built_workspace)
+    assert table.column_names == ["user_id", "vector", "num_events", "space_id"]
+    assert table.schema.field("vector").type == pa.list_(pa.float32())
+    assert table["user_id"].to_pylist() == build.users.ids.to_pylist()
+    assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), build.vectors_ND)
+    assert set(table["space_id"].to_pylist()) == {report["space_id"]}
+    assert report["num_users"] == table.num_rows
+
+
+def test_a_search_answers_as_the_service_does(built_workspace: Path) -> None:
+    (user,) = some_users(live_build(built_workspace), 1)
+    report = invoke("search", user, "-k", "5", "--known-violators", "-w", built_workspace)
+    service = LookalikeService.open(Workspace.open(built_workspace), config=IndexConfig())
+    request = NeighborRequest(k=5, known_violators=True)
+    (answer,) = service.neighbors_of_users([user], request)
+    assert isinstance(answer, NeighborAnswer)
+    assert [hit["user_id"] for hit in report["neighbors"]] == [hit.user_id for hit in answer.hits]
+    assert len(report["neighbors"]) == 5
+    assert all(hit["known_violator"] and hit["user_id"] != user for hit in report["neighbors"])
+
+
+def test_every_read_of_a_user_leaves_an_audit_row(workspace: Path, tmp_path: Path) -> None:
+    invoke("rebuild", "-w", workspace)
+    (user,) = some_users(live_build(workspace), 1)
+    invoke("search", user, "-w", workspace)
+    invoke("export", "vectors", "-o", tmp_path / "vectors.parquet", "-w", workspace)
+    rows = read_audit(Database(Workspace.open(workspace).ops_url))
+    assert [(row.action, row.subject) for row in rows] == [
+        ("export vectors", None),
+        ("search", user),
+    ]
+    assert all(row.key_name.startswith("terminal:") for row in rows)
+
+
+def test_an_export_that_fails_leaves_no_file(built_workspace: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "vectors.parquet"
+    error = invoke("export", "vectors", "-o", absent, "-w", built_workspace, status=1)["error"]
+    assert "absent" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_live_build_the_remedy_is_told(trained_workspace: Path, tmp_path: Path) -> None:
+    for command in (
+        ["search", "ann"],
+        ["export", "vectors", "-o", tmp_path / "vectors.parquet"],
+        ["export", "features", "-o", tmp_path / "features.parquet"],
+    ):
+        error = invoke(*command, "-w", trained_workspace, status=1)["error"]
+        assert 'run "lookalike rebuild"' in error
+
+
+def test_exported_features_are_those_that_the_service_gives(
+    built_workspace: Path, tmp_path: Path
+) -> None:
+    file, users = tmp_path / "features.parquet", tmp_path / "users.txt"
+    known = some_users(live_build(built_workspace), 20)
+    users.write_text("\n".join([*known[:10], "nobody", *known[10:]]) + "\n")
+    report = invoke("export", "features", "--users", users, "-o", file, "-w", built_workspace)
+    assert (report["num_users"], report["num_unknown"]) == (21, 1)
+    service = LookalikeService.open(Workspace.open(built_workspace), config=IndexConfig())
+    expected = service.features_of_users([*known[:10], "nobody", *known[10:]])
+    assert pq.read_table(file).equals(expected)
+
+
+def test_features_of_a_past_time_are_those_of_a_build_of_that_time(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The live build knows more, and none of it may show."""
+    monkeypatch.setenv(*WITH_RISK)
+    past, live = tmp_path / "past.parquet", tmp_path / "live.parquet"
+    invoke("rebuild", "-w", workspace)
+    invoke("export", "features", "--as-of", "2025-05-10", "-o", past, "-w", workspace)
+    builds = invoke("builds", "list", "-w", workspace)["builds"]
+    assert len(builds) == 1, "an export publishes nothing"
+    assert not list((workspace / "builds").glob(".staging-*")), "and leaves nothing behind"
+    (workspace / "live.json").unlink()
+    invoke("rebuild", "--as-of", "2025-05-10", "-w", workspace)
+    invoke("export", "features", "-o", live, "-w", workspace)
+    assert pq.read_table(past).equals(pq.read_table(live))
+
+
+def test_features_of_a_time_before_any_model_are_refused_with_the_remedy(
+    built_workspace: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "features.parquet"
+    arguments = ["export", "features", "--as-of", "2025-04-01", "-o", file]
+    error = invoke(*arguments, "-w", built_workspace, status=1)["error"]
+    assert "every model saw later data" in error
+    assert 'run "lookalike train --as-of' in error
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00"])
+def test_a_list_without_users_is_refused(
+    built_workspace: Path, tmp_path: Path, content: bytes
+) -> None:
+    users = tmp_path / "users.txt"
+    users.write_bytes(content)
+    arguments = ["export", "features", "--users", users, "-o", tmp_path / "features.parquet"]
+    assert "users.txt" in invoke(*arguments, "-w", built_workspace, status=1)["error"]

@@ -1,0 +1,283 @@
+import json
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from api.schemas import BatchNeighborsAnswer, NeighborsAnswer
+from index.answers import Freshness
+from tests.unit.api.fakes import SPACE_ID, USER_IDS, VIOLATORS, FakeBuild, World
+
+EVENTS = [{"ts": "2026-03-01T10:00:00Z", "event_type": "join", "place": "arena", "party_size": 3}]
+
+
+def query(client: TestClient, **body: Any) -> Any:
+    return client.post("/v1/neighbors:query", json=body)
+
+
+def problem(answer: Any) -> dict[str, Any]:
+    """Check the shape that every failure has, and return it."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == answer.status_code
+    assert document["instance"] == f"urn:lookalike:request:{document['request_id']}"
+    assert document["request_id"] == answer.headers["x-request-id"]
+    assert document["type"].startswith("urn:lookalike:problem:")
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+def pointers(answer: Any) -> list[str]:
+    return [fault["pointer"] for fault in problem(answer)["errors"]]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"user_id": "u-1"}, {"events": EVENTS}, {"vector": [1, 0, 0, 0.5], "space_id": SPACE_ID}],
+)
+def test_every_kind_of_query_is_answered_as_documented(client: TestClient, asked: Any) -> None:
+    answer = query(client, query=asked, k=3, explain=True)
+
+    assert answer.status_code == 200
+    body = TypeAdapter(NeighborsAnswer).validate_json(answer.content)
+    assert len(body["neighbors"]) == 3
+    assert body["user_id"] == asked.get("user_id")
+    first = body["neighbors"][0]
+    assert sum(first["channels"].values()) == pytest.approx(first["similarity"])
+    assert set(answer.json()["meta"]) >= {
+        "request_id", "build_id", "space_id", "data_as_of", "search_mode", "state", "age_seconds",
+    }  # fmt: skip
+
+
+def test_hits_have_exactly_the_promised_fields(client: TestClient) -> None:
+    hit = query(client, query={"user_id": "u-1"}).json()["neighbors"][0]
+
+    assert set(hit) == {"user_id", "similarity", "known_violator", "policy", "num_events"}
+
+
+@pytest.mark.parametrize("user_id", USER_IDS)
+def test_any_user_id_fits_in_a_path(client: TestClient, user_id: str) -> None:
+    from urllib.parse import quote
+
+    answer = client.get(f"/v1/users/{quote(user_id, safe='')}/neighbors", params={"k": 2})
+
+    assert answer.status_code == 200
+    assert answer.json()["user_id"] == user_id
+    assert user_id not in {hit["user_id"] for hit in answer.json()["neighbors"]}
+
+
+def test_only_known_violators_are_returned_when_asked(client: TestClient) -> None:
+    answer = client.get("/v1/users/u-1/neighbors?known_violators=true&k=1000")
+
+    assert {hit["user_id"] for hit in answer.json()["neighbors"]} == set(VIOLATORS)
+    assert all(hit["known_violator"] for hit in answer.json()["neighbors"])
+
+
+def test_a_stale_build_answers_and_says_so(client: TestClient, world: World) -> None:
+    assert world.live.build is not None
+    world.live.build.state = Freshness("stale", 400_000.0)
+
+    answer = client.get("/v1/users/u-1/neighbors")
+
+    assert answer.status_code == 200
+    assert answer.json()["meta"]["state"] == "stale"
+    assert answer.json()["meta"]["age_seconds"] == 400_000.0
+
+
+def test_an_unknown_user_is_404_and_its_id_is_not_repeated(client: TestClient) -> None:
+    answer = client.get("/v1/users/stranger/neighbors")
+
+    assert answer.status_code == 404
+    assert problem(answer)["type"] == "urn:lookalike:problem:unknown-user"
+    assert "stranger" not in answer.text
+
+
+def test_a_vector_of_another_space_is_409(client: TestClient) -> None:
+    answer = query(client, query={"vector": [1, 0, 0, 0], "space_id": "other"})
+
+    assert answer.status_code == 409
+    assert pointers(answer) == ["/query/space_id"]
+
+
+def test_a_vector_of_a_wrong_length_is_422(client: TestClient) -> None:
+    answer = query(client, query={"vector": [1, 0], "space_id": SPACE_ID})
+
+    assert answer.status_code == 422
+    assert pointers(answer) == ["/query/vector"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('{"query": {"user_id": "u-1"}, "k": 0}', "/k"),
+        ('{"query": {"user_id": "u-1"}, "k": 1000000000}', "/k"),
+        ('{"query": {"user_id": "u-1"}, "k": 1.5}', "/k"),
+        ('{"query": {"user_id": "u-1"}, "k": "3"}', "/k"),
+        ('{"query": {"user_id": ""}}', "/query/user_id"),
+        ('{"query": {"user_id": "u-1"}, "colour": 1}', "/colour"),
+        ('{"query": {"user_id": "u-1", "vector": [1], "space_id": "s"}}', "/query"),
+        ('{"query": {}}', "/query"),
+        ('{"query": {"vector": [1, 0, 0, 0]}}', "/query"),
+        ('{"query": {"user_id": "u-1", "space_id": "s"}}', "/query"),
+        ('{"query": {"vector": [1, NaN, 0, 0], "space_id": "5pace"}}', "/query/vector/1"),
+        ('{"query": {"vector": [1, Infinity, 0, 0], "space_id": "5pace"}}', "/query/vector/1"),
+        ('{"query": {"vector": [1, 1e39, 0, 0], "space_id": "5pace"}}', "/query/vector"),
+        ('{"query": {"vector": [], "space_id": "5pace"}}', "/query/vector"),
+        ('{"query": {"events": []}}', "/query/events"),
+        ('{"query": {"events": [{"ts": 1}]}}', "/query/events/0/event_type"),
+        ('{"query": {"events": [{"ts": "bad", "event_type": "a"}]}}', "/query/events/0/ts"),
+        ('{"query": {"user_id": "u-1"}, "params": {"ef_search": 0}}', "/params/ef_search"),
+        ('{"query": {"user_id": "u-1"}, "filter": {"planet": 1}}', "/filter/planet"),
+        ('{"query": {"user_id": "u-1"}, "filter": {"policies": []}}', "/filter/policies"),
+        (
+            '{"query": {"user_id": "u-1"}, "filter": {"last_seen_after": "2026-01-01T00:00:00"}}',
+            "/filter/last_seen_after",
+        ),
+        ("{", ""),
+        ("[]", ""),
+        ("", ""),
+        ("\udcff", ""),
+    ],
+)
+def test_what_does_not_fit_is_422_and_pointed_at(
+    client: TestClient, body: str, pointer: str
+) -> None:
+    answer = client.post(
+        "/v1/neighbors:query",
+        content=body.encode(errors="surrogateescape"),
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert answer.status_code == 422
+    assert pointer in pointers(answer)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pointer"),
+    [
+        ("k=0", "/k"),
+        ("k=1000000000", "/k"),
+        ("k=x", "/k"),
+        ("colour=1", "/colour"),
+        ("k=1&k=2", ""),
+    ],
+)
+def test_query_parameters_that_do_not_fit_are_422(
+    client: TestClient, parameters: str, pointer: str
+) -> None:
+    answer = client.get(f"/v1/users/u-1/neighbors?{parameters}")
+
+    assert answer.status_code == 422
+    assert pointers(answer) == [pointer]
+
+
+def test_a_user_id_beyond_the_limit_is_refused_without_repeating_it(client: TestClient) -> None:
+    answer = query(client, query={"user_id": "x" * 1_000_000})
+
+    assert answer.status_code == 422
+    assert len(answer.content) < 2_000
+
+
+def test_a_thousand_faults_are_not_all_told(client: TestClient) -> None:
+    answer = query(client, query={"vector": ["x"] * 1_000, "space_id": "s"})
+
+    assert len(problem(answer)["errors"]) == 20
+
+
+def test_a_body_that_is_no_json_is_415(client: TestClient) -> None:
+    answer = client.post("/v1/neighbors:query", data={"query": "u-1"})
+
+    assert answer.status_code == 415
+    assert "application/json" in problem(answer)["detail"]
+
+
+def test_a_batch_keeps_its_order_and_each_query_has_its_own_status(client: TestClient) -> None:
+    queries: list[dict[str, Any]] = [
+        {"query": {"user_id": "u-2"}, "k": 1},
+        {"query": {"user_id": "stranger"}},
+        {"query": {"vector": [1, 0, 0, 0], "space_id": "other"}},
+        {"query": {"vector": [1, 0], "space_id": SPACE_ID}},
+        {"query": {"events": [{"ts": "bad", "event_type": "a"}]}},
+        {"query": {"user_id": "u-1"}, "k": 2, "known_violators": True},
+    ]
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    body = TypeAdapter(BatchNeighborsAnswer).validate_json(answer.content)
+    assert [item["status"] for item in body["results"]] == [200, 404, 409, 422, 422, 200]
+    assert body["results"][0]["user_id"] == "u-2"
+    assert body["results"][4]["problem"]["errors"][0]["pointer"] == "/queries/4/query/events/0/ts"
+    assert len(body["results"][5]["neighbors"]) == 2
+    assert body["meta"]["search_mode"] == "exact"
+
+
+@pytest.mark.parametrize("num_queries", [0, 1_001])
+def test_a_batch_has_one_to_a_thousand_queries(client: TestClient, num_queries: int) -> None:
+    queries = [{"query": {"user_id": "u-1"}}] * num_queries
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    assert answer.status_code == 422
+    assert pointers(answer) == ["/queries"]
+
+
+def test_a_batch_is_bounded_in_all_that_it_asks_for(client: TestClient) -> None:
+    queries = [{"query": {"user_id": "u-1"}, "k": 1_000}] * 101
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    assert answer.status_code == 422
+    assert pointers(answer) == ["/queries"]
+
+
+def test_queries_of_a_batch_are_searched_together(client: TestClient, world: World) -> None:
+    queries: list[dict[str, Any]] = [
+        {"query": {"user_id": user_id}, "k": k} for k in (1, 2) for user_id in ("u-1", "ü", "u-2")
+    ]
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    asked = [(item["user_id"], len(item["neighbors"])) for item in answer.json()["results"]]
+    assert asked == [("u-1", 1), ("ü", 1), ("u-2", 1), ("u-1", 2), ("ü", 2), ("u-2", 2)]
+    assert 'lookalike_search_seconds_count{mode="exact"} 2.0' in client.get("/metrics").text
+
+
+def test_nothing_live_is_503_with_a_time_to_come_back(client: TestClient, world: World) -> None:
+    world.live.build = None
+
+    answer = client.get("/v1/users/u-1/neighbors")
+
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert problem(answer)["type"] == "urn:lookalike:problem:no-live-build"
+
+
+def test_a_bug_is_500_and_keeps_its_secrets(
+    client: TestClient, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(world.live.build, FakeBuild)
+    world.live.build.failure = RuntimeError("the secret of u-1")
+
+    answer = client.get("/v1/users/u-1/neighbors")
+
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert problem(answer)["title"] == "Internal error"
+
+
+def test_every_user_level_read_has_an_audit_row(client: TestClient, world: World) -> None:
+    client.get("/v1/users/u-1/neighbors", headers={"X-Request-Id": "r1"})
+    query(client, query={"user_id": "a/b"})
+    query(client, query={"events": EVENTS})
+    client.post(
+        "/v1/neighbors:batch_query",
+        json={"queries": [{"query": {"user_id": "x:y"}}, {"query": {"user_id": "ü"}}]},
+    )
+
+    client.__exit__()
+    assert [entry.subject for entry in world.audited] == ["u-1", "a/b", None, "x:y", "ü"]
+    assert {entry.key_name for entry in world.audited} == {"everything"}
+    assert world.audited[0].request_id == "r1"
+    assert "arena" not in json.dumps([str(entry.details) for entry in world.audited])

@@ -1,0 +1,103 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from embedder.network import (
+    CHUNK_EVENTS,
+    BackboneName,
+    SliceEncoder,
+    chunk_places,
+    segment_max,
+    segment_mean,
+)
+
+BACKBONES: tuple[BackboneName, ...] = ("twin", "gru")
+
+
+def encoder(backbone: BackboneName) -> SliceEncoder:
+    torch.manual_seed(0)
+    return SliceEncoder(backbone, num_slots=50, hidden=8, state=12, dim=6).eval()
+
+
+def random_slices(sizes: list[int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    rng = np.random.default_rng(seed)
+    ids = torch.from_numpy(rng.integers(0, 50, (sum(sizes), 5)).astype(np.int32))
+    weights = torch.from_numpy(rng.random((sum(sizes), 5)).astype(np.float32))
+    return ids, weights, torch.tensor(sizes)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_vector_does_not_depend_on_batch_mates_or_padding(backbone: BackboneName) -> None:
+    network, sizes = encoder(backbone), [3, 1, 150, 64, 65]
+    ids, weights, sizes_B = random_slices(sizes)
+    together, _ = network(ids, weights, sizes_B)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    for place, (first, last) in enumerate(pairwise(bounds.tolist())):
+        alone, _ = network(ids[first:last], weights[first:last], sizes_B[place : place + 1])
+        assert torch.allclose(alone[0], together[place], atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_vectors_are_of_unit_length_and_repeatable(backbone: BackboneName) -> None:
+    network, slices = encoder(backbone), random_slices([2, 9])
+    vectors, states = network(*slices)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-6)
+    assert states.shape == (11, 12)
+    assert torch.equal(network(*slices)[0], vectors)
+
+
+def test_the_twin_does_not_read_the_order_and_the_gru_does() -> None:
+    ids, weights, sizes = random_slices([20])
+    turned = torch.arange(19, -1, -1)
+    for backbone, same in (("twin", True), ("gru", False)):
+        network = encoder("gru" if backbone == "gru" else "twin")
+        forward, backward = (
+            network(ids, weights, sizes)[0],
+            network(ids[turned], weights[turned], sizes)[0],
+        )
+        assert torch.allclose(forward, backward, atol=1e-5) is same
+
+
+def test_states_of_the_gru_do_not_see_the_future() -> None:
+    network = encoder("gru")
+    ids, weights, sizes = random_slices([30])
+    _, states = network(ids, weights, sizes)
+    changed = ids.clone()
+    changed[20:] = (changed[20:] + 7) % 50
+    _, others = network(changed, weights, sizes)
+    assert torch.allclose(states[:20], others[:20], atol=1e-6)
+    assert not torch.allclose(states[20:], others[20:], atol=1e-3)
+
+
+def test_the_gru_starts_afresh_at_every_chunk() -> None:
+    network = encoder("gru")
+    ids, weights, sizes = random_slices([2 * CHUNK_EVENTS + 5])
+    _, states = network(ids, weights, sizes)
+    tail = slice(2 * CHUNK_EVENTS, None)
+    _, alone = network(ids[tail], weights[tail], torch.tensor([5]))
+    assert torch.allclose(states[tail], alone, atol=1e-6)
+
+
+def test_chunks_cover_every_event_in_order() -> None:
+    sizes = torch.tensor([1, CHUNK_EVENTS, CHUNK_EVENTS + 1, 3])
+    chunk, place, chunk_sizes = chunk_places(sizes)
+    assert chunk_sizes.tolist() == [1, CHUNK_EVENTS, CHUNK_EVENTS, 1, 3]
+    assert chunk.tolist() == sorted(chunk.tolist())
+    starts = torch.cumsum(chunk_sizes, 0) - chunk_sizes
+    assert torch.equal(starts[chunk] + place, torch.arange(int(sizes.sum())))
+
+
+def test_pools_are_those_of_a_loop() -> None:
+    values = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
+    sizes = torch.tensor([2, 1, 6])
+    parts = torch.split(values, sizes.tolist())
+    assert torch.allclose(segment_mean(values, sizes), torch.stack([p.mean(0) for p in parts]))
+    assert torch.equal(segment_max(values, sizes), torch.stack([p.amax(0) for p in parts]))
+
+
+def test_the_mean_of_an_empty_run_is_zero() -> None:
+    means = segment_mean(torch.ones(3, 2), torch.tensor([0, 3, 0]))
+    assert means.tolist() == [[0, 0], [1, 1], [0, 0]]

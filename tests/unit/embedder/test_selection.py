@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from embedder.fitting import FittedNetwork
+from embedder.network import BackboneName, SliceEncoder
+from embedder.selection import choose_network, gain_interval
+
+
+def fitted(backbone: BackboneName, gains: np.ndarray) -> FittedNetwork:
+    return FittedNetwork(
+        SliceEncoder(backbone, num_slots=4, hidden=2, state=2, dim=2), gains, steps=1
+    )
+
+
+@pytest.mark.parametrize(("lead", "shipped"), [(0.2, "gru"), (0.0, "twin"), (-0.2, "twin")])
+def test_the_gru_is_shipped_only_where_it_is_better_beyond_chance(
+    lead: float, shipped: str
+) -> None:
+    rng = np.random.default_rng(0)
+    gains = rng.random(300)
+    noise = rng.normal(0, 0.2, 300)
+    noise -= noise.mean()
+    choice = choose_network(fitted("twin", gains), fitted("gru", gains + lead + noise), seed=1)
+    assert choice.shipped == shipped
+    assert choice.gain[0] <= lead <= choice.gain[1]
+
+
+def test_without_held_out_users_the_twin_is_shipped() -> None:
+    nothing = np.zeros(0)
+    choice = choose_network(fitted("twin", nothing), fitted("gru", nothing), seed=1)
+    assert choice.shipped == "twin"
+    assert choice.gain == (0.0, 0.0)
+    assert fitted("twin", nothing).score == 0.0
+
+
+def test_the_interval_narrows_with_the_queries() -> None:
+    rng = np.random.default_rng(2)
+    few, many = rng.normal(0.1, 1, 50), rng.normal(0.1, 1, 5000)
+    narrow, wide = (gain_interval(gain, np.random.default_rng(3)) for gain in (many, few))
+    assert narrow[1] - narrow[0] < wide[1] - wide[0]
+    assert narrow[0] < 0.1 < narrow[1]

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from embedder.slices import (
+    PREFIX_AGES,
+    Spans,
+    draw_labelled,
+    draw_users,
+    pair_spans,
+    prefix_spans,
+    span_rows,
+)
+
+SIZES = np.array([2, 3, 10, 200, 5, 40])
+OFFSETS = np.concatenate([[0], np.cumsum(SIZES)])
+USERS = np.tile(np.arange(len(SIZES)), 400)
+
+
+def test_rows_of_spans_stand_one_after_the_other() -> None:
+    rows, owner = span_rows(Spans(np.array([5, 0, 9]), np.array([7, 1, 9])))
+    assert rows.tolist() == [5, 6, 0]
+    assert owner.tolist() == [0, 0, 1]
+
+
+def test_pairs_lie_inside_the_users_events_and_are_not_too_long() -> None:
+    both = pair_spans(OFFSETS, USERS, longest=32, rng=np.random.default_rng(0))
+    for spans in both:
+        assert (spans.first >= OFFSETS[USERS]).all()
+        assert (spans.last <= OFFSETS[USERS + 1]).all()
+        assert (spans.last > spans.first).all()
+        assert (spans.last - spans.first).max() == 32
+
+
+def test_half_of_the_pairs_do_not_overlap_and_the_first_is_the_earlier() -> None:
+    users = np.full(4000, 3)
+    first, second = pair_spans(OFFSETS, users, longest=100, rng=np.random.default_rng(1))
+    apart = first.last <= second.first
+    assert 0.5 < apart.mean() < 0.65
+    short = np.zeros(4000, dtype=np.int64)  # of two events a pair apart is one and one
+    first, second = pair_spans(OFFSETS, short, longest=100, rng=np.random.default_rng(1))
+    assert ((first.last <= second.first).mean()) == pytest.approx(0.5, abs=0.05)
+
+
+def test_prefixes_start_at_the_first_event() -> None:
+    spans = prefix_spans(OFFSETS, USERS, longest=64, rng=np.random.default_rng(2))
+    length = spans.last - spans.first
+    assert (spans.first == OFFSETS[USERS]).all()
+    assert (length >= 1).all()
+    assert (length <= np.minimum(SIZES[USERS], 64)).all()
+
+
+def test_prefixes_have_all_lengths_and_more_often_the_ages_asked_for() -> None:
+    users = np.full(8000, 3)
+    spans = prefix_spans(OFFSETS, users, longest=64, rng=np.random.default_rng(3))
+    counts = np.bincount(spans.last - spans.first, minlength=65)
+    assert (counts[1:64] > 0).mean() > 0.95
+    assert min(counts[age] for age in PREFIX_AGES[2:]) > 3 * counts[30]
+
+
+def test_a_hard_batch_is_of_users_alike() -> None:
+    rng = np.random.default_rng(4)
+    centre = rng.normal(size=(40, 8))
+    profile = np.repeat(centre, 50, axis=0) + 0.05 * rng.normal(size=(2000, 8))
+    profile = (profile / np.linalg.norm(profile, axis=1, keepdims=True)).astype(np.float32)
+    eligible = np.arange(2000)
+
+    def likeness(users: np.ndarray) -> float:
+        cosine = profile[users] @ profile[users].T
+        return float(np.sort(cosine, axis=1)[:, -6:-1].mean())
+
+    hard = draw_users(eligible, profile, 64, hard=True, rng=rng)
+    easy = draw_users(eligible, profile, 64, hard=False, rng=rng)
+    assert len(np.unique(hard)) == len(hard)
+    assert len(np.unique(easy)) == len(easy) == 64
+    assert likeness(hard) > 0.95
+    assert likeness(easy) < 0.95
+
+
+@pytest.mark.parametrize("count", [1, 4, 30, 500])
+@pytest.mark.parametrize("hard", [False, True])
+def test_batches_are_drawn_from_few_users_too(count: int, hard: bool) -> None:
+    rng = np.random.default_rng(5)
+    profile = rng.normal(size=(20, 4)).astype(np.float32)
+    eligible = np.arange(11, 20)
+    drawn = draw_users(eligible, profile, count, hard=hard, rng=rng)
+    assert len(np.unique(drawn)) == len(drawn) > 0
+    assert set(drawn.tolist()) <= set(eligible.tolist())
+
+
+def test_half_of_a_supervised_batch_are_violators_even_if_they_are_few() -> None:
+    violators, others = np.array([3, 4]), np.arange(10, 90)
+    users = draw_labelled(violators, others, 20, rng=np.random.default_rng(6))
+    assert np.isin(users[:10], violators).all()
+    assert len(np.unique(users[10:])) == 10
+    assert np.isin(users[10:], others).all()

@@ -1,0 +1,63 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from embedder.composite import unit_rows
+from embedder.config import FeaturizerConfig
+from embedder.featurizer import fit_featurizer
+from embedder.profiles import Floats, fit_profiles
+from embedder.weighting import learn_field_weights, solve_weights
+from store.schema import Role
+from tests.unit.embedder.people import SCHEMA, make_people, with_column
+
+
+def unit_noise(rng: np.random.Generator, count: int, dim: int) -> Floats:
+    values = rng.normal(size=(count, dim))
+    return unit_rows(values.astype(np.float32))
+
+
+def test_the_telling_part_gets_the_weight_and_noise_hardly_any() -> None:
+    rng = np.random.default_rng(0)
+    own = unit_noise(rng, 300, 16)
+    near = own + 0.3 * unit_noise(rng, 300, 16)
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    same = np.tile(unit_noise(rng, 1, 16), (300, 1))
+    first = [own, unit_noise(rng, 300, 16), same]
+    second = [near, unit_noise(rng, 300, 16), same]
+    weights = solve_weights(first, second, np.random.default_rng(1))
+    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+    assert weights[0] > 0.8
+    assert weights[1:].max() < 0.1
+
+
+def test_two_equally_telling_parts_share_the_weight() -> None:
+    rng = np.random.default_rng(2)
+    parts = [unit_noise(rng, 300, 12) for _ in range(2)]
+    others = [part + 0.9 * unit_noise(rng, 300, 12) for part in parts]
+    others = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in others]
+    weights = solve_weights(parts, others, np.random.default_rng(3))
+    assert weights == pytest.approx([0.5, 0.5], abs=0.1)
+
+
+def test_habits_outweigh_a_column_of_dice() -> None:
+    people = make_people(250, 5)
+    dice = np.random.default_rng(0).integers(0, 6, len(people.ts_us)).astype(str)
+    batch, schema = with_column(people, SCHEMA, "dice", Role.CATEGORY, pa.array(dice))
+    featurizer = fit_featurizer(batch, schema, FeaturizerConfig(hash_buckets=64))
+    events = featurizer.encode(batch)
+    profiles = fit_profiles(featurizer, events, dim_target=256)
+    learned, named = learn_field_weights(featurizer, events, profiles, np.random.default_rng(0))
+    assert sum(named.values()) == pytest.approx(1.0, abs=1e-3)
+    assert named["dice"] < 0.03
+    assert min(named["page"], named["hour"]) > 3 * named["dice"]
+    assert (learned.field_weights >= 0).all()
+
+
+def test_too_few_users_leave_the_weights_equal() -> None:
+    people = make_people(20, 5)
+    featurizer = fit_featurizer(people, SCHEMA, FeaturizerConfig(hash_buckets=64))
+    events = featurizer.encode(people)
+    profiles = fit_profiles(featurizer, events, dim_target=64)
+    learned, _ = learn_field_weights(featurizer, events, profiles, np.random.default_rng(0))
+    assert (learned.field_weights == profiles.field_weights).all()
+    assert learned.field_weights.sum() == pytest.approx(1.0)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from index import exact as exact_module  # the limit of the pool is lowered in a test
+from index.errors import DimensionMismatch
+from index.exact import ExactIndex
+from index.vectors import Vectors
+from tests.index_fakes import unit_vectors
+
+
+def test_nearest_rows_come_first() -> None:
+    vectors = unit_vectors(300)
+    found = ExactIndex(vectors).search(vectors[:5], k=3)
+    assert found.rows_QK[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert (np.diff(found.score_QK, axis=1) <= 0).all()
+    np.testing.assert_allclose(found.score_QK[:, 0], 1, atol=1e-6)
+
+
+def test_equal_vectors_are_ordered_by_row() -> None:
+    vectors = unit_vectors(40)
+    vectors[[35, 3, 20]] = vectors[11]
+    found = ExactIndex(vectors, block_bytes=40).search(vectors[[11]], k=4)
+    assert found.rows_QK.tolist() == [[3, 11, 20, 35]]
+
+
+def test_fewer_rows_than_k_are_padded() -> None:
+    found = ExactIndex(unit_vectors(2)).search(unit_vectors(1, seed=5), k=4)
+    assert found.rows_QK[0, 2:].tolist() == [-1, -1]
+    assert np.isneginf(found.score_QK[0, 2:]).all()
+
+
+def test_nothing_is_found_in_nothing() -> None:
+    empty = ExactIndex(np.empty((0, 12), dtype=np.float32))
+    assert empty.search(unit_vectors(2), k=3).rows_QK.tolist() == [[-1] * 3] * 2
+    some = ExactIndex(unit_vectors(5))
+    none = np.empty(0, dtype=np.int64)
+    assert some.search_rows(unit_vectors(1), none, k=2).rows_QK.tolist() == [[-1, -1]]
+    assert some.search(np.empty((0, 12), dtype=np.float32), k=2).rows_QK.shape == (0, 2)
+
+
+def test_only_the_given_rows_are_searched() -> None:
+    vectors = unit_vectors(100)
+    rows = np.array([4, 50, 51, 99])
+    found = ExactIndex(vectors, block_bytes=64).search_rows(vectors[[4, 7]], rows, k=4)
+    assert found.rows_QK[0, 0] == 4
+    assert sorted(found.rows_QK[1].tolist()) == rows.tolist()
+
+
+def test_penalty_moves_a_row_back() -> None:
+    vectors = unit_vectors(20)
+    penalty = np.zeros(20, dtype=np.float32)
+    penalty[6] = 0.9
+    found = ExactIndex(vectors, penalty).search(vectors[[6]], k=20)
+    assert found.rows_QK[0, 0] != 6
+    place = found.rows_QK[0].tolist().index(6)
+    assert found.score_QK[0, place] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_another_dimension_is_refused() -> None:
+    with pytest.raises(DimensionMismatch):
+        ExactIndex(unit_vectors(3)).search(unit_vectors(1, 5), k=1)
+
+
+def test_many_equal_rows_do_not_need_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_module, "POOL_MAX", 50)
+    vectors: Vectors = np.repeat(unit_vectors(1), 1_000, axis=0)
+    vectors[700:] = unit_vectors(300, seed=3)
+    found = ExactIndex(vectors, block_bytes=256).search(vectors[:2], k=5)
+    assert found.rows_QK.tolist() == [[0, 1, 2, 3, 4]] * 2

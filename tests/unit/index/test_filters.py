@@ -1,0 +1,45 @@
+from datetime import timedelta
+
+import numpy as np
+
+from index.answers import Filter
+from index.filters import rows_passing
+from index.users import UserTable, conform_users
+from tests.index_fakes import FIRST_TS, users_table
+
+USERS = UserTable.of(conform_users(users_table(12, violators=[3, 5])))
+DAY_5 = FIRST_TS + timedelta(days=5)
+
+
+def passing(**conditions: object) -> list[int]:
+    rows = rows_passing(USERS, Filter(**conditions))  # type: ignore[arg-type]  # by name
+    return [int(row) for row in rows]
+
+
+def test_without_conditions_everyone_passes() -> None:
+    assert passing() == list(range(12))
+
+
+def test_label() -> None:
+    assert passing(label=1) == [3, 5]
+    assert passing(label=0) == [0, 1, 4, 6, 7, 9, 10]
+
+
+def test_policies() -> None:
+    assert passing(policies=("spam", "cheating")) == [3, 5]
+    assert passing(policies=("cheating",)) == []
+
+
+def test_number_of_events_is_inclusive() -> None:
+    assert passing(min_events=3, max_events=5) == [2, 3, 4]
+
+
+def test_times_include_the_start_and_not_the_end() -> None:
+    assert passing(first_seen_after=DAY_5, first_seen_before=DAY_5 + timedelta(days=2)) == [5, 6]
+    assert passing(last_seen_before=DAY_5) == [0, 1, 2, 3, 4]
+    assert passing(last_seen_after=DAY_5 + timedelta(hours=1), max_events=7) == [5, 6]
+
+
+def test_rows_to_choose_from_are_kept_in_order() -> None:
+    rows = rows_passing(USERS, Filter(min_events=5), among=np.array([1, 5, 9]))
+    assert rows.tolist() == [5, 9]

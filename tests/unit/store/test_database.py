@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from store.database import Database
+from store.errors import DatabaseError
+from store.tables import metadata
+
+
+def test_the_migrations_make_the_tables_of_the_metadata(database: Database) -> None:
+    with database.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        made = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    assert made == set(metadata.tables)
+
+
+def test_the_migrated_indexes_and_uniques_are_those_of_the_metadata(database: Database) -> None:
+    with database.read() as connection:
+        inspector = inspect(connection)
+        for name, table in metadata.tables.items():
+            indexes = {index["name"] for index in inspector.get_indexes(name)}
+            assert {index.name for index in table.indexes} <= indexes
+
+
+def test_migrating_twice_is_safe(database: Database) -> None:
+    database.migrate()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [
+            ("0001",)
+        ]
+
+
+def test_sqlite_is_in_wal_mode_with_foreign_keys(database: Database) -> None:
+    with database.read() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+
+
+def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:
+    def fail_halfway() -> None:
+        with database.begin() as connection:
+            connection.execute(text("CREATE TABLE half (x INTEGER)"))
+            connection.execute(text("INSERT INTO erasures VALUES ('al', 1, NULL)"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
+    with database.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM erasures")).scalar() == 0
+        assert "half" not in inspect(connection).get_table_names()
+
+
+def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
+    with database.begin() as writer:
+        writer.execute(text("INSERT INTO erasures VALUES ('al', 1, NULL)"))
+        with database.read() as reader:
+            assert reader.execute(text("SELECT count(*) FROM erasures")).scalar() == 0
+
+
+def test_a_database_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "ops.sqlite").write_bytes(b"this is no database" * 100)
+    database = Database(f"sqlite:///{tmp_path / 'ops.sqlite'}")
+    with pytest.raises(DatabaseError, match="not a database"):
+        database.migrate()
+    with pytest.raises(DatabaseError, match="not a database"), database.read():
+        raise AssertionError("unreachable")
+    database.close()
+    with pytest.raises(DatabaseError, match="database URL can't be used"):
+        Database("no url")
+
+
+def test_a_database_from_the_future_is_refused(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match="9999"):
+        database.migrate()

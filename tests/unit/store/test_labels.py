@@ -1,0 +1,38 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from store.database import Database
+from store.errors import LabelInvalid
+from store.labels import Label, LabelStore
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("user_id", "label"), [("", 1), (" ", 0), ("al", 2), ("al", -1)])
+def test_a_label_that_says_nothing_sensible_is_refused(user_id: str, label: int) -> None:
+    with pytest.raises(LabelInvalid):
+        Label(user_id, label)
+
+
+def test_a_label_is_known_when_it_occurred_unless_said_otherwise() -> None:
+    assert Label("al", 1, occurred_at_us=5).known_at_us == 5
+    assert Label("al", 1, occurred_at_us=5, known_at_us=9).known_at_us == 9
+    assert Label("al", 0).known_at_us is None
+
+
+def test_a_revocation_is_no_other_label() -> None:
+    label, revoked = Label("al", 1), Label("al", 1, revoked_at_us=7)
+    assert label.content_sha256 == revoked.content_sha256
+    assert label.content_sha256 != Label("al", 1, policy="spam").content_sha256
+
+
+def test_an_empty_view_has_the_columns_of_a_full_one(database: Database) -> None:
+    store = LabelStore(database)
+    empty = store.as_of(NOW)
+    with database.begin() as connection:
+        assert store.add_all(connection, [Label("al", 1, occurred_at_us=5)], now=NOW) == 1
+    full = store.as_of(NOW)
+    assert empty.table.schema == full.table.schema
+    assert empty.cutoffs().schema == full.cutoffs().schema
+    assert full.cutoffs().to_pylist() == [{"user_id": "al", "cutoff_us": 5}]
