@@ -46,11 +46,22 @@ def fit_composer(
         weights |= {name: float(weight) for name, weight in zip(names, solved[1:], strict=True)}
     else:
         weights |= {name: 0.5 * part for name, part in share.items()} | {"behavior": 0.5}
+    weights = tempered(weights)
     if parts.conduct is not None:
         weights = {name: weight * (1 - config.conduct_weight) for name, weight in weights.items()}
         weights["conduct"] = config.conduct_weight
     dims = {name: mean.shape[0] for name, mean in means.items()}
     return Composer(lay_out(dims, weights), means, config.shrink_events)
+
+
+def tempered(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the square roots of the weights, scaled to sum to one.
+
+    Halves of one life agree on more than a person's two accounts do; a hedge against trusting what
+    only lasts from one day to the next.
+    """
+    roots = {name: float(np.sqrt(weight)) for name, weight in weights.items()}
+    return {name: root / sum(roots.values()) for name, root in roots.items()}
 
 
 def profile_shares(profiles: ProfileModel) -> dict[str, float]:

@@ -6,6 +6,8 @@ from pydantic import BaseModel, Field
 
 Preset = Literal["fast", "standard"]
 
+CONDUCT_STEPS_MAX = 240
+
 
 class FeaturizerConfig(BaseModel, frozen=True, extra="forbid"):
     """How columns become slots of the embedding table."""
@@ -69,7 +71,7 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
 class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     """Sizes and length of one training run, fixed by the preset."""
 
-    steps: int = Field(description="most optimizer steps")
+    steps: int = Field(description="most optimizer steps of the behavior network")
     batch_users: int = Field(description="users in a contrastive batch")
     labelled_users: int = Field(description="labelled prefixes in a batch")
     slice_events: int = Field(description="most events of a slice")
@@ -77,6 +79,16 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     patience: int = Field(description="looks without improvement before stopping")
     hidden: int = Field(description="width of the event layer")
     state: int = Field(description="width of the pooled state")
+
+    @property
+    def conduct(self) -> "TrainingPlan":
+        """The plan of the conduct network: never long, for labels are few and learned by heart."""
+        return self.model_copy(
+            update={
+                "steps": min(self.steps, CONDUCT_STEPS_MAX),
+                "evaluate_every": min(self.evaluate_every, CONDUCT_STEPS_MAX // 4),
+            }
+        )
 
 
 PLANS: dict[Preset, TrainingPlan] = {

@@ -52,8 +52,8 @@ def write_model(
     tensors = tensors_of(parts, composer)
     described = describe(parts, composer)
     content = save(tensors)
-    identity = json.dumps([described, about["schema"], FORMAT_VERSION], sort_keys=True).encode()
-    space_id = hashlib.sha256(hashlib.sha256(content).digest() + identity).hexdigest()[:12]
+    checksum = hashlib.sha256(content).hexdigest()
+    space_id = space_of(checksum, described, about["schema"])
     final = models_dir / space_id
     if (final / MANIFEST).exists():
         return final
@@ -65,11 +65,17 @@ def write_model(
         "space_id": space_id,
         **about,
         "model": described,
-        "checksums": {WEIGHTS: hashlib.sha256(content).hexdigest()},
+        "checksums": {WEIGHTS: checksum},
     }
     (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     publish_folder(staged, final)
     return final
+
+
+def space_of(checksum: str, described: dict[str, Any], schema: dict[str, Any]) -> str:
+    """Return the name of the space of some tensors and a description."""
+    identity = json.dumps([described, schema, FORMAT_VERSION], sort_keys=True).encode()
+    return hashlib.sha256(bytes.fromhex(checksum) + identity).hexdigest()[:12]
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -94,10 +100,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def read_model(directory: Path) -> StoredModel:
-    """Read and verify a model."""
+    """Read and verify a model: the tensors by their checksum, the description by the space id."""
     manifest = read_manifest(directory)
     weights = directory / WEIGHTS
-    if not weights.is_file() or sha256_file(weights) != manifest["checksums"][WEIGHTS]:
+    promised = manifest["checksums"][WEIGHTS]
+    if space_of(promised, manifest["model"], manifest["schema"]) != manifest["space_id"]:
+        raise ModelCorrupt(f'{directory / MANIFEST} was changed; run "lookalike train" again')
+    if not weights.is_file() or sha256_file(weights) != promised:
         raise ModelCorrupt(
             f'{weights} is not what its manifest promises; run "lookalike train" again'
         )

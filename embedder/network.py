@@ -16,6 +16,7 @@ from torch.nn import functional
 
 BackboneName = Literal["twin", "gru"]
 CHUNK_EVENTS, DROPOUT = 64, 0.2
+CHUNK_LENGTHS = (2, 4, 8, 16, 32, CHUNK_EVENTS)  # chunks of like length are padded together
 
 
 class SlotBag(nn.Module):
@@ -58,9 +59,18 @@ class GruBackbone(nn.Module):
     def forward(self, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
         """Return the state after each event, E x H."""
         chunk_E, place_E, chunk_sizes = chunk_places(sizes_B)
-        padded = events_EX.new_zeros(len(chunk_sizes), int(place_E.max()) + 1, events_EX.shape[1])
-        padded[chunk_E, place_E] = events_EX
-        states: Tensor = self.gru(padded)[0][chunk_E, place_E]
+        states = events_EX.new_zeros(len(events_EX), self.gru.hidden_size)
+        shorter = 0
+        for longest in CHUNK_LENGTHS:
+            inside = (chunk_sizes > shorter) & (chunk_sizes <= longest)
+            number = torch.cumsum(inside, 0) - 1
+            mine = torch.nonzero(inside[chunk_E]).squeeze(1)
+            shorter = longest
+            if len(mine):
+                row, place = number[chunk_E[mine]], place_E[mine]
+                padded = events_EX.new_zeros(int(number[-1]) + 1, longest, events_EX.shape[1])
+                padded = padded.index_put((row, place), events_EX[mine])
+                states = states.index_copy(0, mine, self.gru(padded)[0][row, place])
         return states
 
 

@@ -12,7 +12,7 @@ from embedder.profiles import Floats
 from store.sequences import Int64s
 
 NEIGHBORHOOD = 16
-PREFIX_AGES = (2, 3, 5, 10, 20, 50)
+PREFIX_AGES = (3, 5, 10, 20, 50)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def mean_sentences(batch: SequenceBatch, columns: tuple[str, ...], folder: str) 
     model = load_sentence_model(folder)
     texts, users = recent_texts(batch, columns)
     encoded = texts.dictionary_encode()
-    width = int(model.get_sentence_embedding_dimension())
+    width = int(model.get_embedding_dimension())
     sums = np.zeros((batch.num_users, width), dtype=np.float32)
     if len(texts) == 0:
         return sums

@@ -197,13 +197,13 @@ def fit_all(
     progress("learn field weights", 0, 1)
     profiles, field_weights = fit_field_profiles(featurizer, events, config, rng)
     data = training_set(gathered, featurizer, events, profiles, rng)
-    learner = Learner(data, plan, seed, device, progress)
-    behavior, metrics = learner.best("behavior", behavior_objective, dim=config.dim_behavior)
-    metrics = {"behavior": metrics}
+    learner = Learner(data, seed, device, progress)
+    behavior, figures = learner.best("behavior", behavior_objective, plan, dim=config.dim_behavior)
+    metrics: dict[str, Any] = {"behavior": figures}
     conduct = None
     if data.supervised:
         conduct, metrics["conduct"] = learner.best(
-            "conduct", conduct_objective, dim=config.dim_conduct
+            "conduct", conduct_objective, plan.conduct, dim=config.dim_conduct
         )
     parts = Parts(
         featurizer, profiles, behavior, conduct, fit_text_part(batch, schema, config, rng)
@@ -219,16 +219,18 @@ class Learner:
     """Trains both backbones for an objective and keeps the better one."""
 
     data: TrainingSet
-    plan: TrainingPlan
     seed: int
     device: torch.device
     progress: Progress
 
     def best(
-        self, role: str, make: MakeObjective, *, dim: int
+        self, role: str, make: MakeObjective, plan: TrainingPlan, *, dim: int
     ) -> tuple[SliceEncoder, dict[str, Any]]:
         """Return the shipped network and the figures of both on held-out users."""
-        twin, gru = (self.fit(role, "twin", make, dim), self.fit(role, "gru", make, dim))
+        twin, gru = (
+            self.fit(role, "twin", make, plan, dim),
+            self.fit(role, "gru", make, plan, dim),
+        )
         choice = choose_network(twin, gru, seed=self.seed)
         metrics: dict[str, Any] = {
             name: {"steps": fitted.steps, "mean_gain": round(fitted.score, 4)}
@@ -242,15 +244,20 @@ class Learner:
         return (gru if choice.shipped == "gru" else twin).network, metrics
 
     def fit(
-        self, role: str, backbone: BackboneName, make: MakeObjective, dim: int
+        self,
+        role: str,
+        backbone: BackboneName,
+        make: MakeObjective,
+        plan: TrainingPlan,
+        dim: int,
     ) -> FittedNetwork:
-        """Train one backbone; without users to learn from it stays as it was drawn."""
+        """Train one backbone from its own draw of weights."""
         torch.manual_seed(self.seed)
-        objective = make(self.data, self.plan, self.device, dim=dim)
+        objective = make(self.data, plan, self.device, dim=dim)
         return fit_network(
             backbone,
             objective,
-            self.plan,
+            plan,
             num_slots=self.data.featurizer.num_slots,
             dim=dim,
             seed=self.seed,

@@ -62,10 +62,12 @@ def gather(
     """
     users = lake.users(as_of=as_of, cutoffs=view.cutoffs())
     num_events = int(pc.sum(users["num_events"]).as_py() or 0)
-    if users.num_rows < USERS_MIN or num_events < EVENTS_MIN:
+    num_users = int((users["num_events"].to_numpy() >= 2).sum())
+    if num_users < USERS_MIN or num_events < EVENTS_MIN:
         raise NotEnoughData(
-            f"{users.num_rows} users with {num_events} events before {as_of.isoformat()} "
-            f"are too few to train on; {USERS_MIN} users and {EVENTS_MIN} events are needed"
+            f"{num_users} users with two events or more, and {num_events} events of all, before "
+            f"{as_of.isoformat()} are too few to train on; at least {USERS_MIN} such users and "
+            f"{EVENTS_MIN} events are needed"
         )
     chosen = (
         sample_users(users, view, config.max_training_events, seed)

@@ -13,6 +13,7 @@ from embedder.slices import Spans, span_rows
 from store.sequences import Int64s
 
 EVENTS_AT_ONCE = 65_536
+SUPERVISED_MIN = 30
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class TrainingSet:
     def supervised(self) -> bool:
         """Whether there are labels of both classes to learn from and to validate on."""
         told = self.kind_N[self.validation_labelled] >= 0
-        return len(self.violators) >= 10 and len(self.others) >= 10 and 0 < told.sum() < len(told)
+        few = min(len(self.violators), len(self.others)) < SUPERVISED_MIN
+        return not few and 0 < told.sum() < len(told)
 
 
 def slice_inputs(

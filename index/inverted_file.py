@@ -22,6 +22,7 @@ def neighbors_by_inverted_file(vectors_ND: Vectors, *, k: int, seed: int) -> Nei
     quantizer = faiss.IndexFlatIP(dim)
     index = faiss.IndexIVFFlat(quantizer, dim, num_lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = seed + 1
+    index.cp.min_points_per_centroid = 1  # few users are no reason to warn
     sample = np.random.default_rng([seed, 6]).choice(
         num_users, min(num_users, TRAIN_PER_LIST * num_lists), replace=False
     )

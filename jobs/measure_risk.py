@@ -29,6 +29,10 @@ from store.sequences import SequenceBatch
 
 TREES = "boosted_trees"
 INSUFFICIENT = "insufficient_data"
+UNLABELLED_TEXT = (
+    "{num:,} users of the time have no label yet and are left out; where violators are labelled "
+    "sooner than others, their share here is larger than in life, and all probabilities look small"
+)
 DAYS_TEXT = "first seen within {days:g} days of the end and may yet be caught"
 
 
@@ -168,8 +172,12 @@ def _measure_prefix(
     for name, floor in floors.items():
         given[name] = floor(students, tested)
     days = trial.config.maturity_days
-    young = f"{split.num_young_benign} benign test users were {DAYS_TEXT.format(days=days)}"
-    return measure_early_risk(prefix, split, given, answered, config=trial.config, notes=(young,))
+    notes: tuple[str, ...] = (
+        f"{split.num_young_benign:,} benign test users were {DAYS_TEXT.format(days=days)}",
+    )
+    if split.num_unlabelled:
+        notes += (UNLABELLED_TEXT.format(num=split.num_unlabelled),)
+    return measure_early_risk(prefix, split, given, answered, config=trial.config, notes=notes)
 
 
 def assess(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> tuple[Floats, Flags]:

@@ -121,7 +121,8 @@ def choose_bands(
     order = np.argsort(-log_odds, kind="stable")
     hits = np.cumsum(is_violator[order].astype(np.int64))
     count = np.arange(1, len(order) + 1)
-    good = np.flatnonzero(precision_lower(hits, count) >= precision)
+    last_of_equals = np.append(np.diff(log_odds[order]) < 0, True)
+    good = np.flatnonzero(last_of_equals & (precision_lower(hits, count) >= precision))
     likely = float(log_odds[order[good[-1]]]) if len(good) else None
     return Bands(likely, float(logit(possible_probability)))
 

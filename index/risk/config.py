@@ -44,7 +44,9 @@ class RingsConfig(BaseModel, frozen=True, extra="forbid"):
     )
     size_min: int = Field(3, ge=2, description="fewest users of a ring")
     size_max: int = Field(1000, ge=3, description="a larger group is a crowd, not a ring")
-    resolution: float = Field(1.0, gt=0, description="resolution of the communities per 100 users")
+    resolution: float = Field(
+        1.0, gt=0, description="resolution of the communities per 100 linked users"
+    )
     exact_users_max: int = Field(
         30_000, ge=100, description="above so many users the graph is built with an inverted file"
     )

@@ -19,7 +19,7 @@ from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
 from index.risk.calibration import Bools, choose_bands, fit_calibrator
 from index.risk.config import RiskConfig
-from index.risk.gallery import References, members, usable_ages
+from index.risk.gallery import GALLERY_MIN, References, members, usable_ages
 from index.risk.model import RiskModel
 from index.risk.neighbors import neighbor_features, ring_rates
 from index.risk.stack import out_of_fold
@@ -29,7 +29,7 @@ from store.labels import LabelView
 from store.lake import EventLake
 from store.sequences import Int64s
 
-MATURITY_QUANTILE, NIGHTLY_LOOKS = 0.8, 3.0
+MATURITY_QUANTILE, NIGHTLY_LOOKS = 0.8, 1.0
 
 Progress = Callable[[str, int, int], None]
 
@@ -89,22 +89,18 @@ def fit_risk(
     """
     labelled = choose_references(lake, view, as_of=as_of, config=config)
     window = window_of(labelled, embedder, as_of=as_of)
-    counts = [int((window & (labelled.is_violator == kind)).sum()) for kind in (True, False)]
-    if min(counts) < config.labels_min:
-        raise TooFewLabels(
-            f"a risk model needs {config.labels_min} violators and others whose labels the encoder "
-            f"was not told; there are {counts[0]} and {counts[1]}"
-        )
+    told = ~embedder.held_out(labelled.user_ids)
+    counts = check_labels(labelled, window, told, config)
     progress("embed references", 0, 1)
     ring = np.full(len(labelled), -1) if rings is None else rings.of(labelled.user_ids)
-    vectors = embed_ages(lake, view, embedder, labelled, as_of=as_of, progress=progress)
-    told = ~embedder.held_out(labelled.user_ids)
+    ages = usable_ages(labelled.num_events[told], labelled.is_violator[told])
+    vectors = embed_ages(lake, view, embedder, labelled, ages, as_of=as_of, progress=progress)
     progress("fit risk", 0, 1)
     gallery = references_of(labelled, vectors, ring, told)
     examples = window_examples(labelled, vectors, window)
     features = neighbor_features(
         gallery,
-        ring_rates(gallery, config),
+        ring_rates(gallery),
         examples.vectors,
         examples.num_events,
         np.full(len(examples.user), -1),
@@ -139,6 +135,22 @@ def fit_risk(
     }
     everyone = references_of(labelled, vectors, ring, np.ones(len(labelled), dtype=bool))
     return RiskModel(everyone, stack, calibrator, bands, config, about)
+
+
+def check_labels(
+    labelled: Labelled, window: Bools, told: Bools, config: RiskConfig
+) -> tuple[int, int]:
+    """Return how many violators and others the window has."""
+    is_violator = labelled.is_violator
+    violators, others = int((window & is_violator).sum()), int((window & ~is_violator).sum())
+    known = int((told & is_violator).sum()), int((told & ~is_violator).sum())
+    if min(violators, others) < config.labels_min or min(known) < GALLERY_MIN:
+        raise TooFewLabels(
+            f"a risk model needs {config.labels_min} violators and others whose labels the encoder "
+            f"was not told, and {GALLERY_MIN} of each that it may have been told; there are "
+            f"{violators} and {others}, {known[0]} and {known[1]}"
+        )
+    return violators, others
 
 
 def choose_references(
@@ -189,12 +201,12 @@ def embed_ages(
     view: LabelView,
     embedder: Embedder,
     labelled: Labelled,
+    ages: tuple[int, ...],
     *,
     as_of: datetime,
     progress: Progress,
 ) -> dict[int, Vectors]:
     """Return, for each age, vectors of the users in its gallery (in the order of `labelled`)."""
-    ages = usable_ages(labelled.num_events, labelled.is_violator)
     rows = members(labelled.num_events, ages)
     vectors = {
         age: np.empty((len(inside), embedder.dim), dtype=np.float32)
@@ -221,11 +233,9 @@ def references_of(
     labelled: Labelled, vectors: dict[int, Vectors], ring: Int64s, chosen: Bools
 ) -> References:
     """Return the references among some of the labelled users."""
-    ages = usable_ages(labelled.num_events[chosen], labelled.is_violator[chosen])
     place = np.cumsum(chosen) - 1
     rows, kept = [], []
-    for age in ages:
-        inside = members(labelled.num_events, tuple(vectors))[list(vectors).index(age)]
+    for age, inside in zip(vectors, members(labelled.num_events, tuple(vectors)), strict=True):
         mine = chosen[inside]
         rows.append(place[inside[mine]].astype(np.int64))
         kept.append(np.ascontiguousarray(vectors[age][mine]))
@@ -234,7 +244,7 @@ def references_of(
         labelled.is_violator[chosen],
         labelled.vote[chosen],
         ring[chosen],
-        ages,
+        tuple(vectors),
         tuple(rows),
         tuple(kept),
     )

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from index.vectors import Vectors
 from store.sequences import Int64s
 
-AGES = (2, 3, 5, 10, 20, 50)
+AGES = (3, 5, 10, 20, 50)
 WHOLE = 1_000_000_000
-GALLERY_VIOLATORS_MIN = 10
+GALLERY_MIN = 10
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,10 +44,12 @@ class References:
     rows: tuple[Int64s, ...]
     vectors: tuple[Vectors, ...]
 
-    @property
-    def base_rate(self) -> float:
-        """Share of violators among the users that the references stand for."""
-        return float(self.vote_R[self.is_violator_R].sum() / self.vote_R.sum())
+    def base_rate_without(self, own_Q: Int64s) -> Floats:
+        """Return the share of violators among all that the references stand for, but each query."""
+        own = np.maximum(own_Q, 0)
+        vote_Q = np.where(own_Q >= 0, self.vote_R[own], 0.0)
+        violators_Q = self.vote_R[self.is_violator_R].sum() - vote_Q * self.is_violator_R[own]
+        return np.asarray(violators_Q / (self.vote_R.sum() - vote_Q))
 
     def find(self, own_ids: Sequence[str | None]) -> Int64s:
         """Return the reference that each id is, -1 where it is none."""
@@ -77,9 +79,9 @@ def usable_ages(num_events_R: Int64s, is_violator_R: npt.NDArray[np.bool_]) -> t
     kept = [
         age
         for age, rows in zip(AGES, members(num_events_R, AGES), strict=True)
-        if min(is_violator_R[rows].sum(), (~is_violator_R[rows]).sum()) >= GALLERY_VIOLATORS_MIN
+        if min(is_violator_R[rows].sum(), (~is_violator_R[rows]).sum()) >= GALLERY_MIN
     ]
     longer = num_events_R > (kept[-1] if kept else 0)
-    if min(is_violator_R[longer].sum(), (~is_violator_R[longer]).sum()) < GALLERY_VIOLATORS_MIN:
+    if min(is_violator_R[longer].sum(), (~is_violator_R[longer]).sum()) < GALLERY_MIN:
         kept = kept[:-1]
     return (*kept, WHOLE)

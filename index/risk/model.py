@@ -51,7 +51,7 @@ class RiskModel:
     ) -> None:
         self._references, self._stack = references, stack
         self._calibrator, self._bands, self._config = calibrator, bands, config
-        self._rates = ring_rates(references, config)
+        self._rates = ring_rates(references)
         self.about = about
 
     @property

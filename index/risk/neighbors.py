@@ -2,7 +2,7 @@
 
 Gaussian-weighted nearest neighbors with a Beta prior, the lead of the nearest violators over the
 nearest others, a log ratio of densities, and the violator rate of the rings around. A user's own
-label never votes, and the rate of a ring is taken without the user.
+label never votes: all is as if the user were no reference, the prior and the rings included.
 
 Shape key: `Q` queries, `G` references of a gallery, `K` neighbors, `F` features.
 """
@@ -32,26 +32,29 @@ RING_NEIGHBORS = 10
 
 @dataclass(frozen=True)
 class RingRates:
-    """Counts of labelled users per ring, and the prior drawn from all of them (empirical Bayes)."""
+    """Counts of labelled users per ring."""
 
     violators: Floats
     users: Floats
-    prior_violators: float
-    prior_others: float
 
-    def log_odds(self, ring: Int64s, *, without_violator: Floats, without_user: Floats) -> Floats:
+    def log_odds(
+        self,
+        ring: Int64s,
+        *,
+        without_violator: Floats,
+        without_user: Floats,
+        prior: tuple[Floats, Floats],
+    ) -> Floats:
         """Return the posterior mean log odds of rings, some users taken out; of -1, the prior's."""
         inside = ring >= 0
         at = np.maximum(ring, 0)
         violators = np.where(inside, self.violators[at], 0.0) - without_violator * inside
         users = np.where(inside, self.users[at], 0.0) - without_user * inside
         others = np.maximum(users - violators, 0.0)
-        return np.log(np.maximum(violators, 0.0) + self.prior_violators) - np.log(
-            others + self.prior_others
-        )
+        return np.log(np.maximum(violators, 0.0) + prior[0]) - np.log(others + prior[1])
 
 
-def ring_rates(references: References, config: RiskConfig) -> RingRates:
+def ring_rates(references: References) -> RingRates:
     """Count labelled users per ring."""
     inside = references.ring_R >= 0
     size = int(references.ring_R.max(initial=-1)) + 1
@@ -59,8 +62,7 @@ def ring_rates(references: References, config: RiskConfig) -> RingRates:
     is_violator = references.is_violator_R[inside]
     users = np.bincount(ring, weights=vote, minlength=max(size, 1)).astype(np.float64)
     violators = np.bincount(ring, weights=vote * is_violator, minlength=len(users))
-    rate, prior = references.base_rate, config.prior_votes
-    return RingRates(violators.astype(np.float64), users, prior * rate, prior * (1.0 - rate))
+    return RingRates(violators.astype(np.float64), users)
 
 
 def neighbor_features(
@@ -107,7 +109,8 @@ def _gallery_features(
     """Return all features but the age of queries that meet the same gallery."""
     rows_G = references.rows[age]
     similarity_QG = query_QD @ references.vectors[age].T
-    similarity_QG[own_Q[:, None] == rows_G[None, :]] = -1.0
+    is_own_QG = own_Q[:, None] == rows_G[None, :]
+    similarity_QG[is_own_QG] = -np.inf  # what has no weight anywhere
     violator_G, vote_G = references.is_violator_R[rows_G], references.vote_R[rows_G]
     violators_G, others_G = np.flatnonzero(violator_G), np.flatnonzero(~violator_G)
     of_violators_QK = _nearest(similarity_QG, violators_G, config.neighbors)
@@ -118,14 +121,17 @@ def _gallery_features(
     total, of_violators = weight_QK.sum(1), (weight_QK * violator_G[near_QK]).sum(1)
     effective = total**2 / np.maximum((weight_QK**2).sum(1), 1e-12)
     share = of_violators / np.maximum(total, 1e-12)
-    rate, prior = references.base_rate, config.prior_votes
-    votes = share * effective + prior * rate, (1.0 - share) * effective + prior * (1.0 - rate)
+    rate_Q = references.base_rate_without(own_Q)
+    prior = config.prior_votes * rate_Q, config.prior_votes * (1.0 - rate_Q)
+    votes = share * effective + prior[0], (1.0 - share) * effective + prior[1]
     to_violators = np.take_along_axis(similarity_QG, of_violators_QK, axis=1).astype(np.float64)
     to_others = np.take_along_axis(similarity_QG, of_others_QK, axis=1).astype(np.float64)
     violators_Q = to_violators[:, :NEAREST].mean(axis=1)
     others_Q = to_others[:, :NEAREST].mean(axis=1)
-    density = _log_density(to_violators, len(violators_G)) - _log_density(to_others, len(others_G))
-    ring = _ring_log_odds(references, rates, rows_G, near_QK[:, :RING_NEIGHBORS], own_Q)
+    density = _log_density(to_violators, (violator_G & ~is_own_QG).sum(1)) - _log_density(
+        to_others, (~violator_G & ~is_own_QG).sum(1)
+    )
+    ring = _ring_log_odds(references, rates, rows_G, near_QK[:, :RING_NEIGHBORS], own_Q, prior)
     return np.stack(
         [
             np.log(votes[0]) - np.log(votes[1]),
@@ -162,20 +168,25 @@ def _in_order(similarity_QG: Vectors, rows_QK: Int64s) -> Int64s:
 def _gaussian_weights(similarity_QK: Floats, bandwidth_rank: int) -> Floats:
     """Return Gaussian weights of the distances; the bandwidth is the distance to one neighbor."""
     distance = np.sqrt(np.maximum(2.0 - 2.0 * similarity_QK, 0.0))
-    at = min(bandwidth_rank, distance.shape[1]) - 1
-    bandwidth = np.maximum(distance[:, at : at + 1], 1e-3)
+    at_Q = np.minimum(bandwidth_rank, np.isfinite(distance).sum(axis=1)) - 1
+    bandwidth = np.maximum(np.take_along_axis(distance, at_Q[:, None], axis=1), 1e-3)
     return np.asarray(np.exp(-0.5 * (distance / bandwidth) ** 2))
 
 
-def _log_density(similarity_QK: Floats, num_references: int) -> Floats:
+def _log_density(similarity_QK: Floats, num_references_Q: Int64s) -> Floats:
     """Return the log of a kernel density, summed over the nearest of a class, per reference."""
     scaled = (similarity_QK[:, :DENSITY_NEIGHBORS] - 1.0) / DENSITY_SCALE
     top = scaled.max(axis=1)
-    return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(1)) - np.log(num_references))
+    return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(1)) - np.log(num_references_Q))
 
 
 def _ring_log_odds(
-    references: References, rates: RingRates, rows_G: Int64s, near_QK: Int64s, own_Q: Int64s
+    references: References,
+    rates: RingRates,
+    rows_G: Int64s,
+    near_QK: Int64s,
+    own_Q: Int64s,
+    prior: tuple[Floats, Floats],
 ) -> Floats:
     """Return the mean log odds of the neighbors' rings, the own label taken out of its ring."""
     ring_QK = references.ring_R[rows_G[near_QK]]
@@ -183,5 +194,10 @@ def _ring_log_odds(
     is_own_ring = (own_Q >= 0)[:, None] & (ring_QK == references.ring_R[own][:, None])
     vote = is_own_ring * references.vote_R[own][:, None]
     violator_vote = vote * references.is_violator_R[own][:, None]
-    odds = rates.log_odds(ring_QK, without_violator=violator_vote, without_user=vote)
+    odds = rates.log_odds(
+        ring_QK,
+        without_violator=violator_vote,
+        without_user=vote,
+        prior=(prior[0][:, None], prior[1][:, None]),
+    )
     return np.asarray(odds.mean(axis=1))

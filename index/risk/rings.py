@@ -22,7 +22,7 @@ from index.risk.config import RingsConfig
 from index.vectors import Vectors
 from store.sequences import Int64s
 
-RANDOM_PAIRS = 2_000_000
+RANDOM_PAIRS, PAIRS_AT_ONCE = 500_000, 5_000
 QUERIES_AT_ONCE = 4096
 COHESION_PAIRS = 20_000
 LOWER_TAIL = 0.05
@@ -62,25 +62,28 @@ def find_rings(vectors_ND: Vectors, label_N: Int64s, config: RingsConfig) -> Rin
         return Rings(np.full(num_users, -1, np.int32), _table([], [], [], []), 1.0)
     similarity_min = chance_similarity(vectors_ND, config)
     graph = mutual_graph(vectors_ND, similarity_min, config)
-    resolution = max(config.resolution * num_users / 100.0, 1.0)
-    louvain = Louvain(resolution=resolution, random_state=config.seed, shuffle_nodes=False)
-    community_N = np.asarray(louvain.fit_predict(graph)) if graph.nnz else np.arange(num_users)
-    ring_N = _number_by_size(community_N, config)
+    ring_N = _number_by_size(communities(graph, config), config)
     return Rings(ring_N, describe_rings(vectors_ND, ring_N, label_N, config), similarity_min)
 
 
 def chance_similarity(vectors_ND: Vectors, config: RingsConfig) -> float:
-    """Return the similarity that only the tail share of random pairs of users exceeds."""
+    """Return the similarity that only the tail share of unrelated pairs of users exceeds.
+
+    Rings and crowds are among random pairs too, and would raise the bar for all others. So it is
+    never higher than where an exponential tail, drawn through the bulk of the pairs, comes to.
+    """
     rng = np.random.default_rng([config.seed, 4])
     draws = []
-    for _ in range(RANDOM_PAIRS // 100_000):
-        pair = rng.integers(0, len(vectors_ND), (2, 100_000 // 20))
+    for _ in range(RANDOM_PAIRS // PAIRS_AT_ONCE):
+        pair = rng.integers(0, len(vectors_ND), (2, PAIRS_AT_ONCE))
         rows = np.unique(pair)
         place = np.searchsorted(rows, pair)
         block = np.asarray(vectors_ND[rows])
         other = pair[0] != pair[1]
         draws.append(np.einsum("nd,nd->n", block[place[0][other]], block[place[1][other]]))
-    return float(np.quantile(np.concatenate(draws), 1.0 - config.tail_share))
+    bulk, far, tail = np.quantile(np.concatenate(draws), [0.9, 0.99, 1.0 - config.tail_share])
+    decades = np.log10(0.01 / config.tail_share)
+    return float(min(tail, far + max(decades, 0.0) * (far - bulk)))
 
 
 def mutual_graph(vectors_ND: Vectors, similarity_min: float, config: RingsConfig) -> sp.csr_matrix:
@@ -103,6 +106,20 @@ def mutual_graph(vectors_ND: Vectors, similarity_min: float, config: RingsConfig
     weight = np.maximum(score_NK[keep] - similarity_min, 1e-6).astype(np.float64)
     one_way = sp.csr_matrix((weight, (source, rows_NK[keep])), shape=(num_users, num_users))
     return one_way.minimum(one_way.T).tocsr()
+
+
+def communities(graph: sp.csr_matrix, config: RingsConfig) -> npt.NDArray[np.integer]:
+    """Return the community of each user.
+
+    A community that holds more than 1 / resolution of all weight is cut, so the resolution grows
+    with the users who are linked at all; those who are not say nothing.
+    """
+    num_linked = int((np.diff(graph.indptr) > 0).sum())
+    if num_linked == 0:
+        return np.arange(graph.shape[0])
+    resolution = max(config.resolution * num_linked / 100.0, 1.0)
+    louvain = Louvain(resolution=resolution, random_state=config.seed, shuffle_nodes=False)
+    return np.asarray(louvain.fit_predict(graph))
 
 
 def describe_rings(

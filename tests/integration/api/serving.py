@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,10 +90,11 @@ def serving(
     *,
     workers: int = 1,
     ready: bool = True,
+    program: Sequence[str] = ("-m", "tests.integration.api.server"),
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
     """Run the service on a free port until the block ends; then it must stop cleanly."""
-    command = [sys.executable, "-m", "tests.integration.api.server", "-w", str(workspace.root)]
+    command = [sys.executable, *program, "-w", str(workspace.root)]
     command += ["--port", "0", "--workers", str(workers)]
     with log.open("wb") as stream:
         process = subprocess.Popen(

@@ -1,0 +1,145 @@
+"""Models on disk: what is written is what is read, and damage is noticed."""
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from embedder.embedder import Embedder
+from embedder.errors import ModelCorrupt, ModelMissing
+from embedder.model_files import (
+    MANIFEST,
+    WEIGHTS,
+    list_models,
+    newest_model,
+    read_manifest,
+    write_model,
+)
+from store.sequences import SequenceBatch
+from tests.integration.embedder.small_models import AS_OF, fit_small, train_small
+from tests.unit.embedder.people import SCHEMA, make_people
+
+
+@pytest.fixture(scope="module")
+def people() -> SequenceBatch:
+    return make_people(150, 12)
+
+
+@pytest.fixture(scope="module")
+def label(people: SequenceBatch) -> np.ndarray:
+    return (np.arange(people.num_users) % 2).astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    people: SequenceBatch, label: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return train_small(people, SCHEMA, tmp_path_factory.mktemp("models"), label=label)
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the model, to be damaged at will."""
+    return Path(shutil.copytree(trained, tmp_path / trained.name))
+
+
+def test_the_folder_is_named_by_the_space(trained: Path) -> None:
+    assert Embedder.load(trained).space_id == trained.name == read_manifest(trained)["space_id"]
+    assert sorted(path.name for path in trained.iterdir()) == [MANIFEST, WEIGHTS]
+
+
+def test_a_model_read_twice_gives_the_same_vectors(trained: Path, people: SequenceBatch) -> None:
+    first, second = (Embedder.load(trained).embed(people) for _ in range(2))
+    assert (first == second).all()
+
+
+def test_equal_data_and_seed_give_the_same_space_and_another_seed_another(
+    trained: Path, people: SequenceBatch, label: np.ndarray, tmp_path: Path
+) -> None:
+    again = train_small(people, SCHEMA, tmp_path, label=label)
+    other = train_small(people, SCHEMA, tmp_path, label=label, seed=1)
+    assert again.name == trained.name
+    assert (again / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+    assert other.name != trained.name
+
+
+def test_labels_held_out_of_supervision_change_nothing(
+    trained: Path, people: SequenceBatch, label: np.ndarray, tmp_path: Path
+) -> None:
+    held_out = Embedder.load(trained).held_out(pa.array(people.user_ids, pa.string()))
+    shuffled = label.copy()
+    shuffled[held_out] = np.random.default_rng(0).permutation(label[held_out])
+    assert (shuffled != label).any()
+    assert train_small(people, SCHEMA, tmp_path, label=shuffled).name == trained.name
+    told = np.where(held_out, label, 1 - label)
+    assert train_small(people, SCHEMA, tmp_path, label=told).name != trained.name
+
+
+def test_a_model_that_is_there_already_is_left_as_it_is(
+    model: Path, people: SequenceBatch, label: np.ndarray
+) -> None:
+    before = (model / MANIFEST).read_bytes()
+    fitted = fit_small(people, SCHEMA, label=label)
+    about = {"schema": SCHEMA.to_dict(), "as_of": "another time"}
+    assert write_model(model.parent, fitted.parts, fitted.composer, about=about) == model
+    assert (model / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("place", [0, 8, 500, -1])
+def test_a_flipped_byte_is_noticed(model: Path, place: int) -> None:
+    content = bytearray((model / WEIGHTS).read_bytes())
+    content[place] ^= 1
+    (model / WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelCorrupt, match=r"weights\.safetensors"):
+        Embedder.load(model)
+
+
+def test_a_cut_or_missing_weights_file_is_noticed(model: Path) -> None:
+    content = (model / WEIGHTS).read_bytes()
+    (model / WEIGHTS).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelCorrupt):
+        Embedder.load(model)
+    (model / WEIGHTS).unlink()
+    with pytest.raises(ModelCorrupt):
+        Embedder.load(model)
+
+
+@pytest.mark.parametrize("part", ["blocks", "shrink_events", "target", "hash_buckets"])
+def test_a_changed_description_is_noticed(model: Path, part: str) -> None:
+    manifest = json.loads((model / MANIFEST).read_text())
+    manifest["model"][part] = None
+    (model / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ModelCorrupt, match="changed"):
+        Embedder.load(model)
+
+
+def test_a_manifest_that_is_no_json_or_of_another_format_is_refused(model: Path) -> None:
+    (model / MANIFEST).write_text('{"format_version": 99}')
+    with pytest.raises(ModelCorrupt, match="99"):
+        Embedder.load(model)
+    (model / MANIFEST).write_text("{")
+    with pytest.raises(ModelCorrupt):
+        Embedder.load(model)
+
+
+def test_where_there_is_no_model_the_remedy_is_named(tmp_path: Path) -> None:
+    for load in (lambda: Embedder.load(tmp_path), lambda: newest_model(tmp_path, as_of=AS_OF)):
+        with pytest.raises(ModelMissing, match="lookalike train"):
+            load()
+    assert list_models(tmp_path / "nowhere") == []
+
+
+def test_only_models_that_saw_nothing_later_are_used(model: Path) -> None:
+    assert newest_model(model.parent, as_of=AS_OF) == model
+    with pytest.raises(ModelMissing, match="every model saw later data"):
+        newest_model(model.parent, as_of=AS_OF - timedelta(seconds=1))
+
+
+def test_half_written_models_are_not_listed(model: Path) -> None:
+    (model.parent / ".abc.staged").mkdir()
+    (model.parent / "empty").mkdir()
+    assert [one["space_id"] for one in list_models(model.parent)] == [model.name]

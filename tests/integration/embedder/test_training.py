@@ -1,0 +1,92 @@
+"""Training from a workspace, by the lake and the labels."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embedder.config import PLANS, EmbedderConfig
+from embedder.embedder import Embedder
+from embedder.errors import NotEnoughData
+from embedder.training import TrainReport, train
+from store.config import IngestConfig, SchemaConfig
+from store.database import Database
+from store.ingest import ingest_events
+from store.schema import Role
+from store.sequences import SequenceBatch
+from store.workspace import Workspace
+from tests.integration.embedder.small_models import CONFIG, PLAN
+from tests.unit.embedder.people import make_people
+
+AS_OF = datetime(1970, 6, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLANS, "fast", PLAN)
+
+
+def workspace_of(root: Path, people: SequenceBatch) -> Workspace:
+    workspace = Workspace.create(root / "workspace")
+    users = np.repeat(np.array(people.user_ids), people.num_events)
+    table = people.events.append_column("user_id", pa.array(users.tolist(), pa.string()))
+    table = table.append_column("ts", pa.array(people.ts_us, pa.timestamp("us", "UTC")))
+    pq.write_table(table, root / "events.parquet")
+    ingest_events(
+        workspace, [root / "events.parquet"], IngestConfig(), now=AS_OF + timedelta(days=1)
+    )
+    Database(workspace.ops_url).migrate()
+    return workspace
+
+
+def train_here(workspace: Workspace, config: EmbedderConfig = CONFIG) -> TrainReport:
+    return train(
+        workspace,
+        as_of=AS_OF,
+        preset="fast",
+        seed=0,
+        config=config,
+        schema_config=SchemaConfig(),
+        now=AS_OF,
+    )
+
+
+def test_the_report_tells_what_was_learned_from_what(tmp_path: Path) -> None:
+    people = make_people(120, 1)
+    report = train_here(workspace_of(tmp_path, people))
+    told = report.to_dict()
+    assert told["num_users"] == 120
+    assert told["num_events"] == len(people.ts_us)
+    assert told["as_of"] == AS_OF.isoformat()
+    assert told["metrics"]["behavior"]["shipped"] in ("twin", "gru")
+    assert sum(told["metrics"]["block_weights"].values()) == pytest.approx(1.0, abs=1e-3)
+    embedder = Embedder.load(report.model_dir)
+    assert embedder.as_of == AS_OF
+    assert embedder.schema.target == "page"
+    assert embedder.schema.with_role(Role.NUMBER) == ("size",)
+    vectors = embedder.embed(people)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_budget_of_events_is_kept(tmp_path: Path) -> None:
+    workspace = workspace_of(tmp_path, make_people(300, 2, mean_events=10))
+    few = CONFIG.model_copy(update={"max_training_events": 1000})
+    told = train_here(workspace, few).to_dict()
+    assert 800 < told["num_events"] <= 1000
+    assert told["num_users"] < 150
+
+
+def test_with_too_little_to_learn_from_the_error_says_what_is_missing(tmp_path: Path) -> None:
+    few = make_people(15, 3, mean_events=20)
+    with pytest.raises(NotEnoughData, match="15 users with two events or more"):
+        train_here(workspace_of(tmp_path, few))
+
+
+def test_users_of_one_event_are_too_little(tmp_path: Path) -> None:
+    people = make_people(150, 4)
+    once = people.take(np.arange(150), stop=np.ones(150, dtype=np.int64))
+    with pytest.raises(NotEnoughData, match="0 users with two events or more"):
+        train_here(workspace_of(tmp_path, once))

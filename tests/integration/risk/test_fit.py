@@ -1,0 +1,87 @@
+"""Risk fitted on a simulated platform through a tiny encoder."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from index.errors import TooFewLabels
+from index.risk.fit import RingMembership, choose_references, fit_risk, window_of
+from index.risk.gallery import AGES, WHOLE
+from index.risk.model import RiskModel
+from tests.integration.risk.platform import AS_OF, RISK, Outcome
+
+
+def test_the_fit_tells_what_it_was_made_from(outcome: Outcome) -> None:
+    about = outcome.risk.about
+    assert about["as_of"] == AS_OF.isoformat()
+    assert 10 <= about["window_violators"] < about["num_reference_violators"]
+    assert 10 <= about["window_others"] < about["num_references"]
+    assert about["num_examples"] > about["window_violators"] + about["window_others"]
+    assert about["calibration"] in ("platt", "isotonic")
+
+
+def test_the_window_is_of_users_whose_labels_the_encoder_was_not_told(outcome: Outcome) -> None:
+    labelled = choose_references(outcome.lake, outcome.labels, as_of=AS_OF, config=RISK)
+    window = window_of(labelled, outcome.embedder, as_of=AS_OF)
+    assert not (window & ~outcome.embedder.held_out(labelled.user_ids)).any()
+    assert labelled.user_ids.to_pylist() == sorted(labelled.user_ids.to_pylist())
+    youngest = labelled.first_ts_us[window].max()
+    assert youngest < AS_OF.timestamp() * 1e6
+
+
+def test_known_violators_are_riskier_than_others_without_their_own_votes(outcome: Outcome) -> None:
+    labels = dict(
+        zip(
+            outcome.labels.table["user_id"].to_pylist(),
+            outcome.labels.table["label"].to_pylist(),
+            strict=True,
+        )
+    )
+    known = np.array([labels.get(user, -1) for user in outcome.user_ids])
+    risk = outcome.risk.assess(outcome.vectors, outcome.num_events, own_ids=outcome.user_ids)
+    assert np.isfinite(risk.log_odds).all()
+    violators, others = risk.log_odds[known == 1], risk.log_odds[known == 0]
+    assert (violators[:, None] > others[None, :]).mean() > 0.55
+
+
+def test_a_thinned_gallery_stands_for_all(outcome: Outcome) -> None:
+    few = RISK.model_copy(update={"gallery_others_max": 50, "gallery_violators_max": 40})
+    labelled = choose_references(outcome.lake, outcome.labels, as_of=AS_OF, config=few)
+    everyone = choose_references(outcome.lake, outcome.labels, as_of=AS_OF, config=RISK)
+    assert labelled.is_violator.sum() == 40
+    assert (~labelled.is_violator).sum() == 50
+    for kind in (True, False):
+        assert labelled.vote[labelled.is_violator == kind].sum() == pytest.approx(
+            (everyone.is_violator == kind).sum()
+        )
+
+
+def test_too_few_labels_are_said_openly(outcome: Outcome) -> None:
+    demanding = RISK.model_copy(update={"labels_min": 5000})
+    with pytest.raises(TooFewLabels, match="needs 5000 violators"):
+        fit_risk(outcome.lake, outcome.labels, outcome.embedder, as_of=AS_OF, config=demanding)
+
+
+def test_galleries_are_of_equal_age_and_rings_are_remembered(outcome: Outcome) -> None:
+    ring = np.where(np.arange(len(outcome.user_ids)) % 10 == 0, 3, -1)
+    model: RiskModel = fit_risk(
+        outcome.lake,
+        outcome.labels,
+        outcome.embedder,
+        as_of=AS_OF,
+        config=RISK,
+        rings=RingMembership(pa.array(outcome.user_ids), ring),
+    )
+    references = model._references
+    assert references.ages[-1] == WHOLE
+    assert set(references.ages[:-1]) <= set(AGES)
+    place = {user: row for row, user in enumerate(outcome.user_ids)}
+    rows = [place[user] for user in references.user_ids]
+    assert (references.ring_R == ring[rows]).all()
+    whole = references.vectors[-1]
+    stored = outcome.vectors[np.array(rows)[references.rows[-1]]]
+    assert whole == pytest.approx(stored, abs=2e-6)
+    for age, inside in zip(references.ages, references.rows, strict=True):
+        vectors = references.vectors[references.ages.index(age)]
+        assert len(vectors) == len(inside)
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.risk.calibration import Bands, fit_calibrator
+from index.risk.config import RiskConfig
+from index.risk.model import RiskModel
+from index.risk.neighbors import FEATURES, neighbor_features, ring_rates
+from index.risk.stack import fit_stack
+from tests.unit.risk.reference_users import make_references, random_unit
+
+QUERY = random_unit(np.random.default_rng(5), 40, 8)
+AGES = np.random.default_rng(6).integers(1, 200, 40)
+STRANGERS = [None] * 40
+
+
+@pytest.fixture(scope="module")
+def model() -> RiskModel:
+    config = RiskConfig(neighbors=25, bandwidth_rank=5)
+    references = make_references(300, ring=np.where(np.arange(300) < 30, np.arange(300) // 6, -1))
+    is_violator = references.is_violator_R[references.rows[0]]
+    vectors = references.vectors[0]
+    own, ages = references.rows[0], np.full(len(vectors), 3)
+    rates = ring_rates(references)
+    features = neighbor_features(references, rates, vectors, ages, own, config)
+    weight = np.ones(len(vectors))
+    stack = fit_stack(features, vectors, is_violator, weight, vector_scale=0.3, penalty=0.03)
+    calibrator = fit_calibrator(stack.score(features, vectors), is_violator, weight)
+    return RiskModel(
+        references, stack, calibrator, Bands(1.0, -0.8), config, {"as_of": "2025-06-01"}
+    )
+
+
+def test_a_model_read_back_says_the_same(model: RiskModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "risk")
+    read = RiskModel.load(tmp_path / "risk")
+    own = [f"r{place:04d}" for place in range(20)] + [None] * 20
+    before, after = (one.assess(QUERY, AGES, own_ids=own) for one in (model, read))
+    for name in ("probability", "low", "high", "log_odds", "features_QF"):
+        assert (getattr(before, name) == getattr(after, name)).all(), name
+    assert before.band == after.band
+    assert read.about == model.about
+
+
+def test_an_assessment_is_consistent(model: RiskModel) -> None:
+    risk = model.assess(QUERY, AGES, own_ids=STRANGERS)
+    assert model.feature_names == FEATURES
+    assert risk.features_QF.shape == (40, len(FEATURES))
+    assert ((risk.low >= 0) & (risk.high <= 1)).all()
+    assert ((risk.low <= risk.probability) & (risk.probability <= risk.high)).all()
+    assert risk.probability == pytest.approx(1 / (1 + np.exp(-risk.log_odds)))
+    for band, log_odds, age in zip(risk.band, risk.log_odds, AGES, strict=True):
+        if age < 2:
+            assert band == "insufficient_data"
+        else:
+            expected = "likely" if log_odds >= 1.0 else "possible" if log_odds >= -0.8 else None
+            assert band == (expected or "unlikely")
+
+
+def test_a_user_of_too_few_events_is_insufficient_data(model: RiskModel) -> None:
+    risk = model.assess(QUERY[:2], np.array([1, 2]), own_ids=[None, None])
+    assert risk.band[0] == "insufficient_data"
+    assert risk.band[1] != "insufficient_data"
+
+
+def test_look_alikes_of_violators_are_riskier(model: RiskModel) -> None:
+    references = make_references(300)
+    place = references.rows[1]
+    is_violator = references.is_violator_R[place]
+    ids = [references.user_ids[row] for row in place]
+    risk = model.assess(references.vectors[1], np.full(len(place), 3), own_ids=ids)
+    assert risk.probability[is_violator].mean() > risk.probability[~is_violator].mean() + 0.1
+
+
+def test_assessing_nobody_is_no_error(model: RiskModel) -> None:
+    risk = model.assess(QUERY[:0], AGES[:0], own_ids=[])
+    assert risk.band == []
+    assert len(risk.probability) == 0
