@@ -25,7 +25,7 @@ from embedder.network import SliceEncoder
 from embedder.parts import Parts
 from embedder.profiles import ProfileModel
 from embedder.text import TextModel, fingerprint
-from store.durable import publish_folder, sha256_file
+from store.durable import publish_folder, sha256_file, write_atomic
 
 FORMAT_VERSION = 1
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -47,7 +47,8 @@ def write_model(
 ) -> Path:
     """Write a model and return its folder, named by its space id.
 
-    A model that is there already (same data, seed and settings) is left as it is.
+    A model that is there already (same data, seed and settings) keeps its files; trained as of an
+    earlier time, its manifest takes that time, as it is now known to have seen nothing later.
     """
     tensors = tensors_of(parts, composer)
     described = describe(parts, composer)
@@ -56,6 +57,7 @@ def write_model(
     space_id = space_of(checksum, described, about["schema"])
     final = models_dir / space_id
     if (final / MANIFEST).exists():
+        _date_back(final, as_of=str(about["as_of"]))
         return final
     staged = models_dir / f".{space_id}.staged"
     staged.mkdir(parents=True, exist_ok=True)
@@ -70,6 +72,15 @@ def write_model(
     (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     publish_folder(staged, final)
     return final
+
+
+def _date_back(directory: Path, *, as_of: str) -> None:
+    """Give a model the earlier of two times that it was trained as of."""
+    manifest = read_manifest(directory)
+    if datetime.fromisoformat(as_of) < datetime.fromisoformat(manifest["as_of"]):
+        dated = {**manifest, "as_of": as_of}
+        content = json.dumps(dated, indent=1, sort_keys=True) + "\n"
+        write_atomic(directory / MANIFEST, content.encode())
 
 
 def space_of(checksum: str, described: dict[str, Any], schema: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.build import Build
+from index.build import RISK_DIR, Build
 from index.config import GateConfig
 from index.errors import BuildCorrupt
 from index.exact import ExactIndex
@@ -118,6 +118,7 @@ def gate(
     checks = [
         _check_vectors(staged),
         _check_size(staged, previous, config),
+        _check_risk(staged, previous),
         _check_erased(staged, erased_users),
         _check_known(staged, known_users),
         _check_violators(staged, known_users, violators),
@@ -141,6 +142,17 @@ def _check_size(staged: Build, previous: Build | None, config: GateConfig) -> Ch
     lost = max(0.0, 1 - now / before) if before else 0.0
     detail = f"{now:,} users, {before:,} in the live build" if previous else f"{now:,} users"
     return Check("users_lost_share", lost <= config.shrink_max, lost, config.shrink_max, detail)
+
+
+def _check_risk(staged: Build, previous: Build | None) -> Check:
+    """Refuse to take risk away from those who had it yesterday."""
+    has_now = (staged.directory / RISK_DIR).is_dir()
+    had = previous is not None and (previous.directory / RISK_DIR).is_dir()
+    lost = had and not has_now
+    detail = "a risk model is there" if has_now else "there is no risk model"
+    if lost:
+        detail += ", the live build has one"
+    return Check("risk_lost", not lost, float(lost), 0.0, detail)
 
 
 def _check_erased(staged: Build, erased_users: Collection[str]) -> Check:

@@ -25,7 +25,7 @@ from jobs.cli_keys import keys
 from jobs.errors import JobError, UsageError
 from jobs.session import JsonOption, Session, WorkspaceOption, with_session
 from jobs.terminal import printable, progress_bars, table
-from jobs.times import parse_time
+from jobs.times import parse_as_of
 from store.errors import StoreError
 
 FAILED, WRONG_USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
@@ -47,7 +47,7 @@ AsOf = Annotated[
     datetime | None,
     typer.Option(
         "--as-of",
-        parser=parse_time,
+        parser=parse_as_of,
         metavar="TIME",
         help="Use only what was known before this time; now if absent.",
         show_default=False,
@@ -238,7 +238,7 @@ def evaluate(
         datetime | None,
         typer.Option(
             "--cut",
-            parser=parse_time,
+            parser=parse_as_of,
             metavar="TIME",
             help="Training sees nothing from this time on; chosen from the data if absent.",
             show_default=False,

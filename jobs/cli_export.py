@@ -8,7 +8,7 @@ import typer
 
 from jobs.session import Session, with_session
 from jobs.terminal import progress_bars
-from jobs.times import parse_time
+from jobs.times import parse_as_of
 
 export = typer.Typer(name="export", help="Vectors and features as Parquet.", no_args_is_help=True)
 
@@ -35,7 +35,7 @@ def features_command(
         datetime | None,
         typer.Option(
             "--as-of",
-            parser=parse_time,
+            parser=parse_as_of,
             metavar="TIME",
             help="Only what was known before this time; the live build if absent.",
             show_default=False,

@@ -23,6 +23,14 @@ def parse_time(text: str) -> datetime:
         ) from error
 
 
+def parse_as_of(text: str) -> datetime:
+    """Read a time as `parse_time` does; one in the future is now, since nobody knows more.
+
+    A model or build dated ahead would hide every honest one made before its time.
+    """
+    return min(parse_time(text), datetime.now(UTC))
+
+
 def _from_epoch(text: str) -> datetime:
     if len(text) in AMBIGUOUS_LENGTHS:
         raise ValueError("a date without dashes, or seconds?")

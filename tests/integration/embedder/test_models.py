@@ -84,9 +84,20 @@ def test_a_model_that_is_there_already_is_left_as_it_is(
 ) -> None:
     before = (model / MANIFEST).read_bytes()
     fitted = fit_small(people, SCHEMA, label=label)
-    about = {"schema": SCHEMA.to_dict(), "as_of": "another time"}
+    about = {"schema": SCHEMA.to_dict(), "as_of": (AS_OF + timedelta(days=1)).isoformat()}
     assert write_model(model.parent, fitted.parts, fitted.composer, about=about) == model
     assert (model / MANIFEST).read_bytes() == before
+
+
+def test_a_model_trained_again_as_of_an_earlier_time_serves_that_time_too(
+    model: Path, people: SequenceBatch, label: np.ndarray
+) -> None:
+    earlier = AS_OF - timedelta(days=1)
+    fitted = fit_small(people, SCHEMA, label=label)
+    about = {"schema": SCHEMA.to_dict(), "as_of": earlier.isoformat()}
+    write_model(model.parent, fitted.parts, fitted.composer, about=about)
+    assert newest_model(model.parent, as_of=earlier) == model
+    assert Embedder.load(model).as_of == earlier
 
 
 @pytest.mark.parametrize("place", [0, 8, 500, -1])

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from index.build import Build, BuildInput, load_build, write_build
+from index.build import RISK_DIR, Build, BuildInput, load_build, write_build
 from index.config import GateConfig, IndexConfig
 from index.exact import ExactIndex
 from index.gate import Check, GateReport, gate
@@ -55,6 +55,23 @@ def test_exact_builds_need_no_recall(workspace: Workspace) -> None:
     staged = stage(workspace, build_input(unit_vectors(20)), IndexConfig())
     names = [check.name for check in report_of(staged).checks]
     assert "recall_lower_bound" not in names
+
+
+def test_a_build_without_the_risk_that_the_live_one_has_is_refused(workspace: Workspace) -> None:
+    given = build_input(unit_vectors(20))
+    live = load_build(
+        write_build(
+            workspace,
+            given,
+            IndexConfig(),
+            now=NOW,
+            write_extra=lambda folder: (folder / RISK_DIR).mkdir(),
+        )
+    )
+    staged = stage(workspace, given, IndexConfig())
+    assert check(report_of(staged), "risk_lost").passed
+    assert check(report_of(live, live), "risk_lost").passed
+    assert not check(report_of(staged, live), "risk_lost").passed
 
 
 def test_graph_that_loses_neighbors_is_refused(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from jobs.errors import UsageError
-from jobs.times import parse_time
+from jobs.times import parse_as_of, parse_time
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -30,3 +30,9 @@ def test_a_time_is_read_as_utc(text: str, time: datetime) -> None:
 def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="is no time; write 2025-03-01"):
         parse_time(text)
+
+
+def test_nothing_is_known_as_of_the_future() -> None:
+    before = datetime.now(UTC)
+    assert before <= parse_as_of("9999-12-31") <= datetime.now(UTC)
+    assert parse_as_of("2025-03-01T12:00:00Z") == NOON
