@@ -8,6 +8,7 @@ Shape key: `G` reference users in a gallery, `Q` queries, `D` dimensions, `A` ag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -53,8 +54,13 @@ class References:
 
     def find(self, own_ids: Sequence[str | None]) -> Int64s:
         """Return the reference that each id is, -1 where it is none."""
-        place = {user_id: row for row, user_id in enumerate(self.user_ids)}
+        place = self._row_of
         return np.array([-1 if one is None else place.get(one, -1) for one in own_ids], np.int64)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        """Reference by id, made once: every request for risk asks."""
+        return {user_id: row for row, user_id in enumerate(self.user_ids)}
 
 
 def age_of(num_events_Q: Int64s, ages: Sequence[int]) -> Int64s:
