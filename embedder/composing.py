@@ -15,6 +15,7 @@ from embedder.weighting import solve_weights
 from store.sequences import SequenceBatch
 
 USERS_MAX, VALIDATION_MIN = 4000, 8
+OPINION_SHARE = 1 / 3  # of the weight of the two blocks that labels touch
 
 
 def fit_composer(
@@ -49,7 +50,8 @@ def fit_composer(
     weights = tempered(weights)
     if parts.conduct is not None:
         weights = {name: weight * (1 - config.conduct_weight) for name, weight in weights.items()}
-        weights["conduct"] = config.conduct_weight
+        told = {"conduct": 1.0 - OPINION_SHARE, "opinion": OPINION_SHARE}
+        weights |= {name: config.conduct_weight * part for name, part in told.items()}
     dims = {name: mean.shape[0] for name, mean in means.items()}
     return Composer(lay_out(dims, weights), means, config.shrink_events)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedder.opinion import OPINION
 from embedder.profiles import Floats
 from store.sequences import Int64s
 
@@ -48,12 +49,15 @@ class Composer:
         """Return composite unit vectors, B x D, from the blocks' raw vectors.
 
         A user with n events keeps n / (n + shrink_events) of its own direction; the rest is the
-        population's. A block in which a user has nothing at all is the population's alone.
+        population's. A block in which a user has nothing at all is the population's alone. The
+        opinion is not drawn: it was learned at every age, so it knows how little it has seen.
         """
-        own_B1 = (num_events_B / (num_events_B + self.shrink_events))[:, None].astype(np.float32)
+        drawn_B1 = (num_events_B / (num_events_B + self.shrink_events))[:, None].astype(np.float32)
+        whole_B1 = (num_events_B > 0)[:, None].astype(np.float32)
         vectors = np.empty((len(num_events_B), self.dim), dtype=np.float32)
         for block in self.blocks:
             unit = unit_rows(raw[block.name])
+            own_B1 = whole_B1 if block.name == OPINION else drawn_B1
             drawn = own_B1 * unit + (1 - own_B1) * self.means[block.name]
             vectors[:, block.start : block.stop] = unit_rows(drawn) * np.float32(
                 np.sqrt(block.weight)

@@ -14,12 +14,14 @@ import pyarrow as pa
 import torch
 
 from embedder.composite import Block, Composer
+from embedder.featurizer import NEVER
 from embedder.model_files import read_model
 from embedder.parts import Parts
 from embedder.profiles import Floats, profile_slots, rows_of_users, user_chunks
 from embedder.slices import Spans
 from embedder.supervision import held_out_of_supervision
 from embedder.training_set import encode_spans
+from store.clock import to_us
 from store.schema import EventSchema
 from store.sequences import SequenceBatch
 
@@ -90,31 +92,45 @@ class Embedder:
         """Return whose labels this encoder was not told, were they known or not."""
         return held_out_of_supervision(user_ids, share=float(self.manifest["holdout_share"]))
 
-    def embed(self, batch: SequenceBatch) -> Floats:
+    def embed(self, batch: SequenceBatch, *, as_newcomers: bool = False) -> Floats:
         """Return unit vectors, B x D, float32.
+
+        Args:
+            batch: The users.
+            as_newcomers: Users that the model was trained on get the vectors that they would have
+                if it had been trained without them; a risk model that learns from them needs that
+                to be right about newcomers.
 
         Cost is linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`. Of a
         user with more than `EVENTS_PER_USER` events the latest are used.
         """
+        counted_before_us = to_us(self.as_of) if as_newcomers else NEVER
         vectors = np.empty((batch.num_users, self.dim), dtype=np.float32)
         used = np.minimum(batch.num_events, EVENTS_PER_USER)
         for rows in bounded_runs(used):
             piece = batch.take(rows, start=batch.num_events[rows] - used[rows])
             vectors[rows] = self._composer.compose(
-                raw_blocks(self._parts, piece, self._device), piece.num_events
+                raw_blocks(self._parts, piece, self._device, counted_before_us=counted_before_us),
+                piece.num_events,
             )
         return vectors
 
 
-def raw_blocks(parts: Parts, batch: SequenceBatch, device: torch.device) -> dict[str, Floats]:
+def raw_blocks(
+    parts: Parts, batch: SequenceBatch, device: torch.device, *, counted_before_us: int = NEVER
+) -> dict[str, Floats]:
     """Return the raw vectors of every block for a batch of bounded size."""
-    events = parts.featurizer.encode(batch)
+    events = parts.featurizer.encode(batch, counted_before_us=counted_before_us)
     spans = Spans(batch.offsets[:-1], batch.offsets[1:])
     blocks: dict[str, Floats] = {
         "behavior": encode_spans(parts.behavior, parts.featurizer, events, spans, device)
     }
     if parts.conduct is not None:
-        blocks["conduct"] = encode_spans(parts.conduct, parts.featurizer, events, spans, device)
+        conduct = encode_spans(parts.conduct, parts.featurizer, events, spans, device)
+        blocks["conduct"] = conduct
+        if parts.opinion is not None:
+            summary = parts.opinion.summarizer.summarize(events, spans)
+            blocks["opinion"] = parts.opinion.block(conduct, summary)
     pieces: list[dict[str, Floats]] = []
     for users in user_chunks(batch.num_users):
         rows, user_E = rows_of_users(batch.offsets, users)

@@ -33,8 +33,9 @@ from store.sequences import Int64s, SequenceBatch
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 GAP_KNOTS = np.arange(-4.0, 31.0)  # log2 of seconds: a sixteenth of a second to 34 years
-POPULARITY_KNOTS = np.arange(0.0, 21.0)  # log2 of users
+POPULARITY_KNOTS = np.arange(0.0, 21.0)  # log2 of one more than the other users
 POSITION_KNOTS = np.arange(0.0, 13.0)  # log2 of the position in the slice
+NEVER, ALWAYS = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 RELATIONS = 4  # no target, new to the slice, seen before, same as the previous event
 
 
@@ -114,10 +115,18 @@ class Featurizer:
             field.learned for field in self.hashed
         )
 
-    def encode(self, batch: SequenceBatch) -> EncodedEvents:
-        """Return the static slots of every event and what the relative ones need."""
+    def encode(self, batch: SequenceBatch, *, counted_before_us: int = NEVER) -> EncodedEvents:
+        """Return the static slots of every event and what the relative ones need.
+
+        Args:
+            batch: The users.
+            counted_before_us: Events before it were counted when the fields were fitted, so that
+                one of the users who had an event's target is the user at hand. By default the users
+                are taken for new ones.
+        """
         hashes = {field.name: salted_column(batch, field.name) for field in self.hashed}
-        ids, weights = zip(*self._static(batch, hashes), strict=True)
+        static = self._static(batch, hashes, counted_E=batch.ts_us < counted_before_us)
+        ids, weights = zip(*static, strict=True)
         tokens = list(hashes.values())
         target = (
             hashes[self.target]
@@ -166,7 +175,9 @@ class Featurizer:
         ids, weights = zip(*parts, strict=True)
         return np.concatenate(ids, axis=1), np.concatenate(weights, axis=1)
 
-    def _static(self, batch: SequenceBatch, hashes: dict[str, Hashes]) -> list[Slots]:
+    def _static(
+        self, batch: SequenceBatch, hashes: dict[str, Hashes], *, counted_E: npt.NDArray[np.bool_]
+    ) -> list[Slots]:
         """Return the static slots, part by part, with the hashed columns last."""
         base = {entry.name: entry.start for entry in self.layout}
         parts = [
@@ -184,18 +195,24 @@ class Featurizer:
             shifted(weekday_slots(batch.ts_us), base["weekday"]),
         ]
         if self.target is not None:
-            parts.append(shifted(self._popularity(batch, hashes), base["popularity"]))
+            parts.append(shifted(self._popularity(hashes, counted_E), base["popularity"]))
         learned = [field for field in self.hashed if field.learned]
         for place, field in enumerate(learned):
             start = self.num_small_slots + place * self.hash_buckets
             parts.append(shifted(bucket_slots(hashes[field.name], self.hash_buckets), start))
         return parts
 
-    def _popularity(self, batch: SequenceBatch, hashes: dict[str, Hashes]) -> Slots:
+    def _popularity(self, hashes: dict[str, Hashes], counted_E: npt.NDArray[np.bool_]) -> Slots:
+        """Return how many others had the target.
+
+        A user who was counted is no other: with it, each target of a training user would look more
+        popular than the same target does when a newcomer comes to it.
+        """
         field = next(field for field in self.hashed if field.name == self.target)
         hashed = hashes[field.name]
-        users = np.log2(np.maximum(field.users_with(hashed), 1).astype(np.float64))
-        return interpolate(np.where(hashed == MISSING, np.nan, users), POPULARITY_KNOTS)
+        others = np.maximum(field.users_with(hashed) - counted_E, 0)
+        popularity = np.log2(1.0 + others)
+        return interpolate(np.where(hashed == MISSING, np.nan, popularity), POPULARITY_KNOTS)
 
 
 def fit_featurizer(

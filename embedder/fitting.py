@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from embedder.config import TrainingPlan
 from embedder.network import BackboneName, SliceEncoder
@@ -18,9 +18,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class FittedNetwork:
-    """A network with the weights of its best look at the held-out users, and that look's gains."""
+    """A network and its heads as of its best look at the held-out users, and that look's gains."""
 
     network: SliceEncoder
+    heads: nn.Module
     gains_Q: Gains
     steps: int
 
@@ -52,7 +53,7 @@ def fit_network(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=RATE_TOP, total_steps=plan.steps, pct_start=0.15
     )
-    best: tuple[Gains, dict[str, Tensor]] | None = None
+    best: tuple[Gains, dict[str, Tensor], dict[str, Tensor]] | None = None
     waited = step = 0
     for step in range(1, plan.steps + 1):
         network.train()
@@ -68,14 +69,15 @@ def fit_network(
             better = best is None or not len(gains) or gains.mean() > best[0].mean()
             waited = 0 if better else waited + 1
             if better:
-                best = gains, snapshot(network)
+                best = gains, snapshot(network), snapshot(objective.heads)
             if waited >= plan.patience:
                 break
     assert best is not None
     network.load_state_dict(best[1])
-    return FittedNetwork(network.eval(), best[0], step)
+    objective.heads.load_state_dict(best[2])
+    return FittedNetwork(network.eval(), objective.heads.eval(), best[0], step)
 
 
-def snapshot(network: SliceEncoder) -> dict[str, Tensor]:
-    """Return a copy of the weights of the network."""
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the weights of a module."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}

@@ -22,12 +22,15 @@ from embedder.errors import ModelCorrupt, ModelMissing
 from embedder.featurizer import Featurizer, SlotRange
 from embedder.fields import HashedField, NumberField, VocabularyField
 from embedder.network import SliceEncoder
+from embedder.opinion import Opinion
 from embedder.parts import Parts
 from embedder.profiles import ProfileModel
+from embedder.summary import Summarizer
 from embedder.text import TextModel, fingerprint
+from embedder.trees import Trees
 from store.durable import publish_folder, sha256_file, write_atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -178,6 +181,8 @@ def tensors_of(parts: Parts, composer: Composer) -> Tensors:
         tensors |= {
             f"{role}.{name}": value.cpu().numpy() for name, value in network.state_dict().items()
         }
+    if parts.opinion is not None:
+        tensors |= opinion_tensors(parts.opinion)
     tensors |= {f"mean.{block.name}": composer.means[block.name] for block in composer.blocks}
     if parts.text is not None:
         tensors["text.rotation"] = parts.text.rotation
@@ -202,6 +207,7 @@ def describe(parts: Parts, composer: Composer) -> dict[str, Any]:
             [block.name, block.start, block.stop, block.weight] for block in composer.blocks
         ],
         "shrink_events": composer.shrink_events,
+        "opinion": None if parts.opinion is None else describe_opinion(parts.opinion),
         "text": None
         if parts.text is None
         else {
@@ -248,9 +254,10 @@ def restore(model: dict[str, Any], tensors: Tensors) -> tuple[Parts, Composer]:
     blocks = tuple(Block(*values) for values in model["blocks"])
     means = {block.name: tensors[f"mean.{block.name}"] for block in blocks}
     composer = Composer(blocks, means, model["shrink_events"])
+    opinion = restore_opinion(model["opinion"], featurizer, tensors)
     text = restore_text(model["text"], tensors)
     return Parts(
-        featurizer, profiles, networks["behavior"], networks.get("conduct"), text
+        featurizer, profiles, networks["behavior"], networks.get("conduct"), opinion, text
     ), composer
 
 
@@ -273,6 +280,54 @@ def restore_network(role: str, shape: dict[str, Any], tensors: Tensors) -> Slice
         }
     )
     return network
+
+
+def opinion_tensors(opinion: Opinion) -> Tensors:
+    """Return the arrays of the opinion under flat names."""
+    summarizer = opinion.summarizer
+    trees = {f"opinion.trees.{name}": value for name, value in opinion.trees.tensors().items()}
+    return {
+        "opinion.head": opinion.head_D,
+        "opinion.rank": summarizer.rank_V,
+        "opinion.common": summarizer.common,
+        **trees,
+    }
+
+
+def describe_opinion(opinion: Opinion) -> dict[str, Any]:
+    """Return the JSON half of the opinion."""
+    return {
+        "ordered": list(opinion.summarizer.ordered),
+        "named": list(opinion.summarizer.named),
+        "head_bias": opinion.head_bias,
+        "blend": list(opinion.blend),
+    }
+
+
+def restore_opinion(
+    described: dict[str, Any] | None, featurizer: Featurizer, tensors: Tensors
+) -> Opinion | None:
+    """Build the opinion from its two halves."""
+    if described is None:
+        return None
+    prefix = "opinion.trees."
+    trees = {
+        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
+    }
+    of_head, of_trees, offset = described["blend"]
+    return Opinion(
+        Summarizer(
+            featurizer,
+            tuple(described["ordered"]),
+            tuple(described["named"]),
+            tensors["opinion.rank"],
+            tensors["opinion.common"],
+        ),
+        Trees.from_tensors(trees),
+        tensors["opinion.head"],
+        described["head_bias"],
+        (of_head, of_trees, offset),
+    )
 
 
 def restore_text(described: dict[str, Any] | None, tensors: Tensors) -> TextModel | None:

@@ -50,16 +50,45 @@ def pair_spans(
 def prefix_spans(
     offsets: Int64s, users: Int64s, *, longest: int, rng: np.random.Generator
 ) -> Spans:
-    """Return a prefix of each user's sequence, as a look at the user at some time would see it.
+    """Return a prefix of each user's sequence, as risk sees users: at one of the ages or whole.
 
-    Half of the lengths are drawn evenly in the logarithm, the other half are the ages at which risk
-    is asked for, or the whole life where it is shorter.
+    Between two ages there are thus only users who stopped there. Prefixes of any length would drown
+    them among users who went on, and that a user stopped tells the classes apart.
     """
     size = np.minimum(np.diff(offsets)[users], longest)
-    anywhere = np.floor(np.exp(rng.random(len(users)) * np.log(size + 1))).astype(np.int64)
-    asked = rng.choice(np.array([*PREFIX_AGES, longest]), len(users))
-    length = np.where(rng.random(len(users)) < 0.5, anywhere, asked)
-    return Spans(offsets[users], offsets[users] + np.clip(length, 1, size))
+    length = rng.choice(np.array([*PREFIX_AGES, longest]), len(users))
+    return Spans(offsets[users], offsets[users] + np.minimum(length, size))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Users at every age they reached, as risk sees them.
+
+    A user who stopped between two ages is looked at once, whole, and weighs as much as all the
+    looks that show the same.
+    """
+
+    user: Int64s
+    spans: Spans
+    weight: npt.NDArray[np.float64]
+
+
+def looks_at(offsets: Int64s, users: Int64s) -> Looks:
+    """Return the looks at some users, age by age."""
+    size = np.diff(offsets)[users]
+    ages = (*PREFIX_AGES, np.iinfo(np.int64).max)
+    seen, lengths, weights = [], [], []
+    for place, (before, age) in enumerate(zip((0, *PREFIX_AGES), ages, strict=True)):
+        reached = np.flatnonzero(size > before)
+        seen.append(users[reached])
+        lengths.append(np.minimum(size[reached], age))
+        weights.append(np.where(size[reached] <= age, len(ages) - place, 1))
+    first = offsets[np.concatenate(seen)]
+    return Looks(
+        np.concatenate(seen),
+        Spans(first, first + np.concatenate(lengths)),
+        np.concatenate(weights).astype(np.float64),
+    )
 
 
 def draw_users(

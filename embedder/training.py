@@ -15,17 +15,19 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from embedder.audit import FieldFinding, audit_fields
 from embedder.composing import fit_composer
 from embedder.composite import Composer, unit_rows
 from embedder.config import PLANS, EmbedderConfig, Preset, TrainingPlan
 from embedder.embedder import pick_device
-from embedder.featurizer import EncodedEvents, Featurizer, fit_featurizer
+from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurizer
 from embedder.fitting import FittedNetwork, Progress, fit_network
 from embedder.model_files import read_manifest, write_model
-from embedder.network import BackboneName, SliceEncoder
+from embedder.network import BackboneName
 from embedder.objectives import Objective, behavior_objective, conduct_objective
+from embedder.opinion_fitting import describe_opinion, fit_opinion
 from embedder.parts import Parts
 from embedder.profiles import (
     Floats,
@@ -193,21 +195,26 @@ def fit_all(
     audit = audit_fields(batch, schema, config.featurizer)
     left_out = [finding.name for finding in audit if finding.left_out]
     featurizer = fit_featurizer(batch, schema, config.featurizer, left_out=left_out)
-    events = featurizer.encode(batch)
+    events = featurizer.encode(batch, counted_before_us=ALWAYS)
     progress("learn field weights", 0, 1)
     profiles, field_weights = fit_field_profiles(featurizer, events, config, rng)
     data = training_set(gathered, featurizer, events, profiles, rng)
     learner = Learner(data, seed, device, progress)
     behavior, figures = learner.best("behavior", behavior_objective, plan, dim=config.dim_behavior)
     metrics: dict[str, Any] = {"behavior": figures}
-    conduct = None
+    conduct, opinion = None, None
     if data.supervised:
-        conduct, metrics["conduct"] = learner.best(
+        told, metrics["conduct"] = learner.best(
             "conduct", conduct_objective, plan.conduct, dim=config.dim_conduct
         )
-    parts = Parts(
-        featurizer, profiles, behavior, conduct, fit_text_part(batch, schema, config, rng)
-    )
+        progress("learn opinion", 0, 1)
+        head = told.heads.get_submodule("violator")
+        assert isinstance(head, nn.Linear)
+        opinion = fit_opinion(data, profiles.idf_V, told.network, head, device, seed=seed)
+        metrics["opinion"] = describe_opinion(opinion)
+        conduct = told.network
+    text = fit_text_part(batch, schema, config, rng)
+    parts = Parts(featurizer, profiles, behavior.network, conduct, opinion, text)
     progress("weigh blocks", 0, 1)
     composer = fit_composer(parts, batch, data, config, device, rng)
     metrics["block_weights"] = {block.name: round(block.weight, 4) for block in composer.blocks}
@@ -225,7 +232,7 @@ class Learner:
 
     def best(
         self, role: str, make: MakeObjective, plan: TrainingPlan, *, dim: int
-    ) -> tuple[SliceEncoder, dict[str, Any]]:
+    ) -> tuple[FittedNetwork, dict[str, Any]]:
         """Return the shipped network and the figures of both on held-out users."""
         twin, gru = (
             self.fit(role, "twin", make, plan, dim),
@@ -241,7 +248,7 @@ class Learner:
             "shipped": choice.shipped,
             "gru_over_twin": list(choice.gain),
         }
-        return (gru if choice.shipped == "gru" else twin).network, metrics
+        return (gru if choice.shipped == "gru" else twin), metrics
 
     def fit(
         self,

@@ -6,7 +6,7 @@ examples, each at every age it reached. The model that is shipped has all of the
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedder.embedder import Embedder
+from embedder.opinion import OPINION
 from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
 from index.risk.calibration import Bools, choose_bands, fit_calibrator
@@ -22,7 +23,7 @@ from index.risk.config import RiskConfig
 from index.risk.gallery import GALLERY_MIN, References, members, usable_ages
 from index.risk.model import RiskModel
 from index.risk.neighbors import neighbor_features, ring_rates
-from index.risk.stack import out_of_fold
+from index.risk.stack import StackExamples, out_of_fold
 from index.vectors import Vectors
 from store.clock import to_us
 from store.labels import LabelView
@@ -96,7 +97,10 @@ def fit_risk(
     ages = usable_ages(labelled.num_events[told], labelled.is_violator[told])
     vectors = embed_ages(lake, view, embedder, labelled, ages, as_of=as_of, progress=progress)
     progress("fit risk", 0, 1)
-    gallery = references_of(labelled, vectors, ring, told)
+    opinion_at = next(
+        ((block.start, block.stop) for block in embedder.blocks if block.name == OPINION), (0, 0)
+    )
+    gallery = references_of(labelled, vectors, ring, told, opinion_at)
     examples = window_examples(labelled, vectors, window)
     features = neighbor_features(
         gallery,
@@ -107,13 +111,15 @@ def fit_risk(
         config,
     )
     stack, score = out_of_fold(
-        features,
-        examples.vectors,
-        labelled.is_violator[examples.user],
-        examples.user,
-        examples.weight_E,
+        StackExamples(
+            features,
+            examples.vectors,
+            labelled.is_violator[examples.user],
+            examples.user,
+            examples.weight_E,
+            labelled.first_ts_us[examples.user],
+        ),
         folds=config.folds,
-        rng=np.random.default_rng([config.seed, 2]),
     )
     is_violator = labelled.is_violator[examples.user]
     calibrator = fit_calibrator(score, is_violator, examples.weight_E)
@@ -131,9 +137,10 @@ def fit_risk(
         "window_others": counts[1],
         "num_examples": len(examples.user),
         "calibration": calibrator.method,
-        "vector_scale": stack.vector_scale,
+        "stack_scales": asdict(stack.scales),
     }
-    everyone = references_of(labelled, vectors, ring, np.ones(len(labelled), dtype=bool))
+    all_of_them = np.ones(len(labelled), dtype=bool)
+    everyone = references_of(labelled, vectors, ring, all_of_them, opinion_at)
     return RiskModel(everyone, stack, calibrator, bands, config, about)
 
 
@@ -224,13 +231,17 @@ def embed_ages(
             mine = np.flatnonzero((inside >= first) & (inside < done))
             local = inside[mine] - first
             stop = np.full(len(local), age, dtype=np.int64)
-            vectors[age][mine] = embedder.embed(batch.take(local, stop=stop))
+            vectors[age][mine] = embedder.embed(batch.take(local, stop=stop), as_newcomers=True)
         progress("embed references", done, len(labelled))
     return vectors
 
 
 def references_of(
-    labelled: Labelled, vectors: dict[int, Vectors], ring: Int64s, chosen: Bools
+    labelled: Labelled,
+    vectors: dict[int, Vectors],
+    ring: Int64s,
+    chosen: Bools,
+    opinion_at: tuple[int, int] = (0, 0),
 ) -> References:
     """Return the references among some of the labelled users."""
     place = np.cumsum(chosen) - 1
@@ -247,6 +258,7 @@ def references_of(
         tuple(vectors),
         tuple(rows),
         tuple(kept),
+        opinion_at,
     )
 
 

@@ -35,6 +35,7 @@ class References:
         ages: The ages of the galleries, the whole life last.
         rows: For each age, the reference users (positions in `user_ids`) in the gallery.
         vectors: For each age, their unit vectors, G x D.
+        opinion_at: Where in a vector the encoder's opinion stands, from and to; (0, 0) for nowhere.
     """
 
     user_ids: tuple[str, ...]
@@ -44,6 +45,7 @@ class References:
     ages: tuple[int, ...]
     rows: tuple[Int64s, ...]
     vectors: tuple[Vectors, ...]
+    opinion_at: tuple[int, int] = (0, 0)
 
     def base_rate_without(self, own_Q: Int64s) -> Floats:
         """Return the share of violators among all that the references stand for, but each query."""

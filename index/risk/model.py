@@ -5,7 +5,7 @@ Shape key: `Q` queries, `D` dimensions, `F` features.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from index.risk.calibration import Bands, Calibrator, interval, to_probability
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References
 from index.risk.neighbors import FEATURES, neighbor_features, ring_rates
-from index.risk.stack import Stack
+from index.risk.stack import Scales, Stack
 from index.vectors import Vectors
 from store.sequences import Int64s
 
@@ -101,10 +101,11 @@ class RiskModel:
             "bands": {"likely": self._bands.likely, "possible": self._bands.possible},
             "features": list(FEATURES),
             "ages": list(references.ages),
+            "opinion_at": list(references.opinion_at),
             "stack": {
                 "mean": stack.mean_F.tolist(),
                 "deviation": stack.deviation_F.tolist(),
-                "vector_scale": stack.vector_scale,
+                "scales": asdict(stack.scales),
                 "coefficient": stack.coefficient_X.tolist(),
                 "intercept": stack.intercept,
             },
@@ -147,6 +148,7 @@ class RiskModel:
                 np.load(directory / f"vectors_{place}.npy", mmap_mode="r", allow_pickle=False)
                 for place in range(len(ages))
             ),
+            (described["opinion_at"][0], described["opinion_at"][1]),
         )
         stack = described["stack"]
         return cls(
@@ -154,7 +156,7 @@ class RiskModel:
             Stack(
                 np.array(stack["mean"]),
                 np.array(stack["deviation"]),
-                stack["vector_scale"],
+                Scales(**stack["scales"]),
                 np.array(stack["coefficient"]),
                 stack["intercept"],
             ),

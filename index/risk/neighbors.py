@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedder.opinion import log_odds_of
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References, age_of
 from index.vectors import Vectors
@@ -23,6 +24,7 @@ FEATURES = (
     "violator_lead",
     "log_density_ratio",
     "ring_log_odds",
+    "opinion_log_odds",
     "log_num_events",
 )
 QUERIES_AT_ONCE = 512
@@ -91,9 +93,11 @@ def neighbor_features(
         queries = np.flatnonzero(age_Q == age)
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             some = queries[start : start + QUERIES_AT_ONCE]
-            features[some, :-1] = _gallery_features(
+            features[some, :-2] = _gallery_features(
                 references, rates, int(age), query_QD[some], own_Q[some], config
             )
+    start, stop = references.opinion_at
+    features[:, -2] = log_odds_of(query_QD[:, start:stop]) if stop > start else 0.0
     features[:, -1] = np.log(np.maximum(num_events_Q, 1))
     return features
 
@@ -106,7 +110,7 @@ def _gallery_features(
     own_Q: Int64s,
     config: RiskConfig,
 ) -> Floats:
-    """Return all features but the age of queries that meet the same gallery."""
+    """Return the features of queries that meet the same gallery, but opinion and age."""
     rows_G = references.rows[age]
     similarity_QG = query_QD @ references.vectors[age].T
     is_own_QG = own_Q[:, None] == rows_G[None, :]

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from embedder.config import FeaturizerConfig
-from embedder.featurizer import Featurizer, fit_featurizer, hour_slots, previous_same
+from embedder.featurizer import ALWAYS, NEVER, Featurizer, fit_featurizer, hour_slots, previous_same
 from embedder.hashing import MISSING
 from embedder.profiles import profile_slots
 from embedder.slices import Spans, span_rows
@@ -58,6 +58,45 @@ def test_slots_of_a_slice_are_those_of_the_slice_as_its_own_sequence(
     assert (ids == own_ids).all()
     assert (weights == own_weights).all()
     assert (events.ids_ES[rows] == encoded.ids_ES).all()
+
+
+def popularity_of(
+    featurizer: Featurizer, batch: SequenceBatch, *, counted_before_us: int
+) -> list[int]:
+    """Return how many others had the target of each event, as the slots tell."""
+    field = next(field for field in featurizer.layout if field.name == "popularity")
+    events = featurizer.encode(batch, counted_before_us=counted_before_us)
+    ids, weights = events.ids_ES, events.weights_ES
+    inside = (ids >= field.start) & (ids < field.stop)
+    code = np.where(inside, (ids - field.start - 1) * weights, 0.0).sum(axis=1)
+    others: list[int] = np.round(2.0**code - 1).astype(np.int64).tolist()
+    return others
+
+
+def test_nobody_makes_a_target_popular_for_oneself() -> None:
+    """Whoever was counted is subtracted: a newcomer finds a place as popular as they did."""
+    columns: dict[str, list[object]] = {
+        "event_type": ["say"] * 5,
+        "page": ["ours", "ours", "mine", "ours", "ours"],
+        "agent": ["web"] * 5,
+        "size": [1.0] * 5,
+    }
+    old = batch_of({"a": 3, "b": 1, "c": 1}, [1, 2, 3, 1, 2], columns)
+    fitted = fit_featurizer(old, SCHEMA, CONFIG)
+    assert popularity_of(fitted, old, counted_before_us=ALWAYS) == [2, 2, 0, 2, 2]
+    assert popularity_of(fitted, old, counted_before_us=NEVER) == [3, 3, 1, 3, 3]
+    assert popularity_of(fitted, old, counted_before_us=2) == [2, 3, 1, 2, 3]
+    new = batch_of(
+        {"d": 2},
+        [7, 8],
+        {
+            "event_type": ["say"] * 2,
+            "page": ["ours", "new"],
+            "agent": ["web"] * 2,
+            "size": [1.0] * 2,
+        },
+    )
+    assert popularity_of(fitted, new, counted_before_us=NEVER) == [3, 0]
 
 
 def test_weights_of_each_field_sum_to_one(people: SequenceBatch, featurizer: Featurizer) -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from torch import nn
 
 from embedder.fitting import FittedNetwork
 from embedder.network import BackboneName, SliceEncoder
@@ -8,7 +9,10 @@ from embedder.selection import choose_network, gain_interval
 
 def fitted(backbone: BackboneName, gains: np.ndarray) -> FittedNetwork:
     return FittedNetwork(
-        SliceEncoder(backbone, num_slots=4, hidden=2, state=2, dim=2), gains, steps=1
+        SliceEncoder(backbone, num_slots=4, hidden=2, state=2, dim=2),
+        nn.ModuleDict(),
+        gains,
+        steps=1,
     )
 
 

@@ -6,6 +6,7 @@ from embedder.slices import (
     Spans,
     draw_labelled,
     draw_users,
+    looks_at,
     pair_spans,
     prefix_spans,
     span_rows,
@@ -49,12 +50,30 @@ def test_prefixes_start_at_the_first_event() -> None:
     assert (length <= np.minimum(SIZES[USERS], 64)).all()
 
 
-def test_prefixes_have_all_lengths_and_more_often_the_ages_asked_for() -> None:
+def test_prefixes_are_the_ages_asked_for_or_whole() -> None:
     users = np.full(8000, 3)
     spans = prefix_spans(OFFSETS, users, longest=64, rng=np.random.default_rng(3))
-    counts = np.bincount(spans.last - spans.first, minlength=65)
-    assert (counts[1:64] > 0).mean() > 0.95
-    assert min(counts[age] for age in PREFIX_AGES[2:]) > 3 * counts[30]
+    lengths, counts = np.unique(spans.last - spans.first, return_counts=True)
+    assert lengths.tolist() == [*PREFIX_AGES, 64]
+    assert counts.min() > 8000 / len(counts) * 0.8
+
+
+def test_every_user_is_looked_at_once_at_each_age_reached() -> None:
+    looks = looks_at(OFFSETS, np.arange(len(SIZES)))
+    lengths = looks.spans.last - looks.spans.first
+    seen = {user: sorted(lengths[looks.user == user].tolist()) for user in range(len(SIZES))}
+    assert seen[0] == [2]
+    assert seen[1] == [3]
+    assert seen[2] == [3, 5, 10]
+    assert seen[3] == [3, 5, 10, 20, 50, 200]
+    assert seen[5] == [3, 5, 10, 20, 40]
+    assert (looks.spans.first == OFFSETS[looks.user]).all()
+
+
+def test_all_users_weigh_the_same_however_short_they_lived() -> None:
+    looks = looks_at(OFFSETS, np.arange(len(SIZES)))
+    weight = np.bincount(looks.user, weights=looks.weight)
+    assert weight.tolist() == [len(PREFIX_AGES) + 1] * len(SIZES)
 
 
 def test_a_hard_batch_is_of_users_alike() -> None:

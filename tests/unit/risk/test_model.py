@@ -7,7 +7,7 @@ from index.risk.calibration import Bands, fit_calibrator
 from index.risk.config import RiskConfig
 from index.risk.model import RiskModel
 from index.risk.neighbors import FEATURES, neighbor_features, ring_rates
-from index.risk.stack import fit_stack
+from index.risk.stack import Scales, StackExamples, fit_stack
 from tests.unit.risk.reference_users import make_references, random_unit
 
 QUERY = random_unit(np.random.default_rng(5), 40, 8)
@@ -25,7 +25,8 @@ def model() -> RiskModel:
     rates = ring_rates(references)
     features = neighbor_features(references, rates, vectors, ages, own, config)
     weight = np.ones(len(vectors))
-    stack = fit_stack(features, vectors, is_violator, weight, vector_scale=0.3, penalty=0.03)
+    looks = StackExamples(features, vectors, is_violator, own, weight, own)
+    stack = fit_stack(looks, Scales(0.03, age=1.0, nearness=0.3, vector=0.3))
     calibrator = fit_calibrator(stack.score(features, vectors), is_violator, weight)
     return RiskModel(
         references, stack, calibrator, Bands(1.0, -0.8), config, {"as_of": "2025-06-01"}

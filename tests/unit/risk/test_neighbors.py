@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from embedder.opinion import log_odds_of
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References, age_of
 from index.risk.neighbors import (
@@ -79,12 +82,21 @@ def slow_features(references: References, query_D: Vectors, num_events: int) -> 
         near_violators - near_others,
         float(density[0] - density[1]),
         float(np.mean(rings)),
+        0.0,
         float(np.log(num_events)),
     ]
 
 
 def rings_for(num_users: int) -> Int64s:
     return np.where(np.arange(num_users) % 4 == 0, np.arange(num_users) // 12, -1)
+
+
+def test_the_opinion_is_read_from_its_place_in_the_vector() -> None:
+    query = random_unit(np.random.default_rng(9), len(AGES_ASKED), 8)
+    features = features_of(replace(make_references(), opinion_at=(2, 4)), query, AGES_ASKED)
+    told = features[:, FEATURES.index("opinion_log_odds")]
+    assert told == pytest.approx(log_odds_of(query[:, 2:4]))
+    assert len(np.unique(told)) > 1
 
 
 def test_features_are_those_of_plain_loops() -> None:

@@ -1,0 +1,163 @@
+"""Summaries: what an analyst would write down of a slice of events, one row of numbers each.
+
+How many events and how long; of every ordered field (a number, a gap, a popularity) its mean, range
+and first values; of every category how often its common values come, and the first ones; what share
+of the targets is new. All is read from the slots of the events, so nothing is parsed twice and
+nothing here names a user or a time.
+
+Shape key: `E` events of all slices, `S` slots of an event, `B` slices, `F` numbers, `C` columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedder.featurizer import EncodedEvents, Featurizer, SlotRange
+from embedder.fields import Slots
+from embedder.profiles import profile_slots
+from embedder.slices import Spans, span_rows
+from store.sequences import Int64s
+
+FIRST_EVENTS, COMMON_VALUES, PLACED_FIELDS = 5, 64, 12
+EVENTS_AT_ONCE = 262_144
+HOURS_OF_A_BIN = 6
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Summarizer:
+    """Which numbers are written down.
+
+    Attributes:
+        featurizer: Of the events.
+        ordered: Fields whose slots are in order; their code is the mean slot, missing is NaN.
+        named: Fields of one slot per event; their code is the slot's rank, the most common first.
+        rank_V: Rank of each slot within its field.
+        common: Slots whose share of the events is counted.
+    """
+
+    featurizer: Featurizer
+    ordered: tuple[str, ...]
+    named: tuple[str, ...]
+    rank_V: npt.NDArray[np.int32]
+    common: npt.NDArray[np.int32]
+
+    def summarize(self, events: EncodedEvents, spans: Spans) -> Floats:
+        """Return the summary of each slice, B x F; NaN where there is nothing to tell.
+
+        Linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`.
+        """
+        ends = np.cumsum(spans.last - spans.first)
+        cuts = np.flatnonzero(np.diff(ends // EVENTS_AT_ONCE, prepend=0) > 0).tolist()
+        return np.concatenate(
+            [
+                self._summarize(events, Spans(spans.first[first:last], spans.last[first:last]))
+                for first, last in zip([0, *cuts], [*cuts, len(ends)], strict=True)
+                if first < last
+            ]
+        )
+
+    def _summarize(self, events: EncodedEvents, spans: Spans) -> Floats:
+        rows, owner_E = span_rows(spans)
+        slots = profile_slots(self.featurizer, events, rows, spans.first[owner_E])
+        size_B = spans.last - spans.first
+        start_B = np.cumsum(size_B) - size_B
+        fields = {field.name: field for field in self.featurizer.layout}
+        columns = columns_of_fields(slots, self.featurizer.layout)
+        codes = {name: mean_slot(slots, fields[name], columns[name]) for name in self.ordered}
+        ranks = {
+            name: self.rank_V[slots[0][:, columns[name][0]]].astype(np.float64)
+            for name in self.named
+        }
+        lived_us = events.ts_us[spans.last - 1] - events.ts_us[spans.first]
+        first = [*ranks.values(), *codes.values()][:PLACED_FIELDS]
+        parts = [
+            np.log1p(np.stack([size_B, lived_us / 1e6], axis=1)),
+            *(level(code_E, start_B, owner_E, size_B) for code_E in codes.values()),
+            self._shares(slots, columns, fields["hour"], owner_E, size_B),
+            *(first_values(code_E, start_B, size_B) for code_E in first),
+        ]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def _shares(
+        self,
+        slots: Slots,
+        columns: dict[str, Int64s],
+        hour: SlotRange,
+        owner_E: Int64s,
+        size_B: Int64s,
+    ) -> npt.NDArray[np.float64]:
+        """Return the share of events with each common value, and in each quarter of the day."""
+        place_V = np.full(self.featurizer.num_slots, -1, dtype=np.int64)
+        place_V[self.common] = np.arange(len(self.common))
+        quarter = len(self.common) + np.arange(24) // HOURS_OF_A_BIN
+        place_V[hour.start : hour.stop] = quarter
+        width = int(quarter[-1]) + 1
+        used = np.concatenate([columns[name] for name in (*self.named, "hour")])
+        place_ES = place_V[slots[0][:, used]]
+        kept = place_ES >= 0
+        flat = (owner_E[:, None] * width + place_ES)[kept]
+        counts = np.bincount(flat, slots[1][:, used][kept], minlength=len(size_B) * width)
+        return np.asarray(counts.reshape(len(size_B), width) / size_B[:, None])
+
+
+def fit_summarizer(featurizer: Featurizer, idf_V: Floats) -> Summarizer:
+    """Choose the fields and the common values; `idf_V` tells how rare each slot is among users."""
+    categories = {field.name for field in featurizer.vocabularies} | {"relation"}
+    layout = [field for field in featurizer.layout if field.in_profile]
+    named = tuple(field.name for field in layout if field.name in categories)
+    ordered = tuple(field.name for field in layout if field.name not in {*named, "hour", "weekday"})
+    rank_V = np.zeros(featurizer.num_slots, dtype=np.int32)
+    of_named: list[int] = []
+    for field in layout:
+        if field.name in categories:
+            order = np.argsort(idf_V[field.start : field.stop], kind="stable")
+            rank_V[field.start + order] = np.arange(len(order))
+            of_named += range(field.start, field.stop)
+    slots = np.array(of_named, dtype=np.int32)
+    common = slots[np.argsort(idf_V[slots], kind="stable")[:COMMON_VALUES]]
+    return Summarizer(featurizer, ordered, named, rank_V, np.sort(common))
+
+
+def columns_of_fields(slots: Slots, layout: tuple[SlotRange, ...]) -> dict[str, Int64s]:
+    """Return the slot columns of each field; every event has its fields in the same columns."""
+    if not len(slots[0]):
+        return {}
+    stops = np.array([field.stop for field in layout])
+    owner_S = np.searchsorted(stops, slots[0][0], side="right")
+    return {field.name: np.flatnonzero(owner_S == place) for place, field in enumerate(layout)}
+
+
+def mean_slot(slots: Slots, field: SlotRange, columns: Int64s) -> npt.NDArray[np.float64]:
+    """Return the mean slot of an ordered field per event; NaN where it is missing (slot 0)."""
+    ids, weights = slots[0][:, columns] - field.start, slots[1][:, columns]
+    code = (ids * weights).sum(axis=1, dtype=np.float64)
+    return np.where(((ids == 0) & (weights > 0)).any(axis=1), np.nan, code)
+
+
+def level(
+    code_E: npt.NDArray[np.float64], start_B: Int64s, owner_E: Int64s, size_B: Int64s
+) -> npt.NDArray[np.float64]:
+    """Return mean, deviation, least and most of the known codes and the share of known ones."""
+    known = np.isfinite(code_E)
+    count = np.add.reduceat(known, start_B, dtype=np.int64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.add.reduceat(np.where(known, code_E, 0.0), start_B) / count
+        square = np.where(known, (code_E - mean[owner_E]) ** 2, 0.0)
+        deviation = np.sqrt(np.add.reduceat(square, start_B) / count)
+    least = np.minimum.reduceat(np.where(known, code_E, np.inf), start_B)
+    most = np.maximum.reduceat(np.where(known, code_E, -np.inf), start_B)
+    ends = np.where(count[:, None] > 0, np.stack([least, most], axis=1), np.nan)
+    return np.column_stack([mean, deviation, ends, count / size_B])
+
+
+def first_values(
+    code_E: npt.NDArray[np.float64], start_B: Int64s, size_B: Int64s
+) -> npt.NDArray[np.float64]:
+    """Return the codes of the first events of each slice, NaN past its end."""
+    place = np.arange(FIRST_EVENTS)
+    there = place < size_B[:, None]
+    rows = np.where(there, start_B[:, None] + place, 0)
+    return np.where(there, code_E[rows], np.nan)

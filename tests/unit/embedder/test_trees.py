@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from embedder.trees import Trees, at_most, fit_trees, to_arrays
+
+
+def table(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers, some missing, of which two together tell the class."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=(count, 5)).astype(np.float32)
+    is_violator = (numbers[:, 0] > 0) ^ (numbers[:, 1] > 0.3)
+    numbers[rng.random((count, 5)) < 0.1] = np.nan
+    numbers[:, 4] = np.nan
+    return numbers, is_violator
+
+
+def fitted(seed: int = 0) -> Trees:
+    numbers, is_violator = table(3000, 1)
+    held, held_is_violator = table(600, 2)
+    return fit_trees(
+        numbers,
+        is_violator,
+        np.ones(3000),
+        held_summary=held,
+        held_is_violator=held_is_violator,
+        held_weight=np.ones(600),
+        seed=seed,
+    )
+
+
+def test_arrays_say_what_the_library_says() -> None:
+    numbers, is_violator = table(2000, 3)
+    known = np.arange(4)
+    model = HistGradientBoostingClassifier(
+        max_iter=30, max_leaf_nodes=16, max_depth=6, random_state=0
+    ).fit(numbers[:, known], is_violator)
+    trees = to_arrays(model, known, num_trees=30)
+    unseen, _ = table(9000, 4)
+    expected = model.decision_function(unseen[:, known])
+    assert trees.log_odds(unseen) == pytest.approx(expected, abs=1e-5)
+
+
+def test_two_numbers_that_tell_only_together_are_learned() -> None:
+    unseen, is_violator = table(4000, 5)
+    told = fitted().log_odds(unseen) > 0
+    assert (told == is_violator).mean() > 0.85
+
+
+def test_trees_are_those_of_the_best_look_at_held_out_users() -> None:
+    """Where the class is a coin, the first tree is already too many to go on from."""
+    rng = np.random.default_rng(6)
+    trees = fit_trees(
+        rng.normal(size=(800, 5)).astype(np.float32),
+        rng.random(800) < 0.5,
+        np.ones(800),
+        held_summary=rng.normal(size=(800, 5)).astype(np.float32),
+        held_is_violator=rng.random(800) < 0.5,
+        held_weight=np.ones(800),
+        seed=0,
+    )
+    assert len(trees.value_TN) < 30
+    assert len(fitted().value_TN) > 30
+
+
+def test_tensors_are_all_there_is() -> None:
+    trees, (unseen, _) = fitted(), table(50, 7)
+    assert (Trees.from_tensors(trees.tensors()).log_odds(unseen) == trees.log_odds(unseen)).all()
+    assert all(array.dtype.kind in "fib" for array in trees.tensors().values())
+
+
+def test_the_same_seed_gives_the_same_trees() -> None:
+    first, second = fitted().tensors(), fitted().tensors()
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_nobody_has_no_log_odds() -> None:
+    assert fitted().log_odds(np.zeros((0, 5), dtype=np.float32)).shape == (0,)
+
+
+def test_thresholds_round_down() -> None:
+    thresholds = np.array([0.1, 1.0, -0.1, 1e-300])
+    assert (at_most(thresholds).astype(np.float64) <= thresholds).all()
+    assert at_most(np.array([1.0]))[0] == 1.0
