@@ -287,11 +287,13 @@ def demo(
     serve: Annotated[bool, typer.Option(help="Serve the page at the end.")] = True,
 ) -> None:
     """Simulate a platform, find its rings and evaders, serve the page."""
-    from jobs.demo import open_demo
+    from jobs.demo import check_demo_address, open_demo
     from jobs.demo import run as run_demo
     from jobs.serve import run as run_serve
 
     now = _now()
+    if serve:
+        check_demo_address(directory, port=port)
     with progress_bars() as progress:
         report = run_demo(directory, num_users=users, seed=seed, now=now, progress=progress)
     if not serve:
