@@ -45,13 +45,14 @@ class RebuildReport:
                 for check in self.gate.checks
             ],
         )
+        failed = f", not passed: {', '.join(self.gate.reasons)}" if self.gate.reasons else ""
         return [
             f"{self.num_users:,} users, {self.num_violators:,} known violators, "
             f"{self.num_embedded:,} embedded anew, space {self.space_id}",
             *([f"no risk model: {self.why_no_risk}"] if self.why_no_risk else []),
             *checks,
             f"build {self.build_id} {'is live' if self.is_live else 'was refused'}"
-            f" (gate: {self.gate.verdict})",
+            f" (gate: {self.gate.verdict}{failed})",
         ]
 
 
