@@ -116,6 +116,7 @@ def test_builds_are_listed_promoted_and_rolled_back_over_http(tmp_path: Path) ->
     assert (rolled_back["live"], rolled_back["previous"]) == (first, second)
     assert served == first
     assert again.status_code == 409
+    assert again.json()["type"] == "urn:lookalike:problem:rollback-conflict"
     assert [answer.json()["live"] for answer in promoted] == [second, second]
     assert [answer.json()["previous"] for answer in promoted] == [first, first]
     assert unknown.status_code == 404
