@@ -21,6 +21,7 @@ from jobs.parquet import parquet_writer
 from jobs.settings import Settings
 from jobs.staging import stage
 from jobs.terminal import Progress
+from store.audit import EVERYONE
 from store.database import Database
 from store.durable import remove_folder
 from store.workspace import Workspace
@@ -78,11 +79,16 @@ def run(
     """
     user_ids = None if users_file is None else read_user_ids(users_file)
     details = {"as_of": None if as_of is None else as_of.isoformat(), "output": output.name}
-    record_read(workspace, "export features", user_ids or [None], details, now=now)
-    if as_of is None:
-        service = LookalikeService.open(workspace, config=settings.index)
-        return _write(service, user_ids, output, progress)
-    with _service_of_the_past(workspace, settings, as_of, now, progress) as service:
+    with _service(workspace, settings, as_of, now, progress) as service:
+        details |= {"build_id": service.build_id, "space_id": service.space_id}
+        num_users = service.num_users if user_ids is None else len(user_ids)
+        record_read(
+            workspace,
+            "export features",
+            [EVERYONE] if user_ids is None else user_ids,
+            {**details, "num_users": num_users},
+            now=now,
+        )
         return _write(service, user_ids, output, progress)
 
 
@@ -102,10 +108,17 @@ def read_user_ids(file: Path) -> list[str]:
 
 
 @contextmanager
-def _service_of_the_past(
-    workspace: Workspace, settings: Settings, as_of: datetime, now: datetime, progress: Progress
+def _service(
+    workspace: Workspace,
+    settings: Settings,
+    as_of: datetime | None,
+    now: datetime,
+    progress: Progress,
 ) -> Iterator[LookalikeService]:
-    """Yield a service that knows what was known before a time."""
+    """Yield a service of the live build, or one that knows what was known before a time."""
+    if as_of is None:
+        yield LookalikeService.open(workspace, config=settings.index)
+        return
     database = Database(workspace.ops_url)
     staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
     try:

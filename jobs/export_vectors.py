@@ -18,6 +18,7 @@ from index.vectors import row_blocks
 from jobs.auditing import record_read
 from jobs.parquet import parquet_writer
 from jobs.terminal import Progress
+from store.audit import EVERYONE
 from store.workspace import Workspace
 
 SCHEMA = pa.schema(
@@ -57,8 +58,14 @@ def run(workspace: Workspace, output: Path, *, now: datetime, progress: Progress
     """
     build = load_build(build_dir(workspace, live_build_id(workspace)))
     manifest = build.manifest
-    record_read(workspace, "export vectors", [None], {"build_id": manifest.build_id}, now=now)
     num_users = manifest.num_users
+    details = {
+        "build_id": manifest.build_id,
+        "space_id": manifest.space_id,
+        "num_users": num_users,
+        "output": output.name,
+    }
+    record_read(workspace, "export vectors", [EVERYONE], details, now=now)
     with parquet_writer(output, SCHEMA) as writer:
         for rows in row_blocks(num_users, manifest.dim * 4):
             writer.write_table(_rows(build, rows))
