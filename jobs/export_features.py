@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from index.service import LookalikeService
 from jobs.auditing import record_read
 from jobs.errors import UserListInvalid
-from jobs.parquet import parquet_writer
+from jobs.parquet import check_output, parquet_writer
 from jobs.settings import Settings
 from jobs.staging import stage
 from jobs.terminal import Progress
@@ -73,10 +73,12 @@ def run(
         progress: Shown to whoever waits.
 
     Raises:
+        FolderUnusable: If the file can't be made there.
         UserListInvalid: If the file of users is empty or no text.
         RiskUnavailable: If there were too few labels for a risk model.
         ModelMissing: If no model is old enough for that time.
     """
+    check_output(output)
     user_ids = None if users_file is None else read_user_ids(users_file)
     details = {"as_of": None if as_of is None else as_of.isoformat(), "output": output.name}
     with _service(workspace, settings, as_of, now, progress) as service:

@@ -16,7 +16,7 @@ from index.builds import build_dir
 from index.publish import live_build_id
 from index.vectors import row_blocks
 from jobs.auditing import record_read
-from jobs.parquet import parquet_writer
+from jobs.parquet import check_output, parquet_writer
 from jobs.terminal import Progress
 from store.audit import EVERYONE
 from store.workspace import Workspace
@@ -53,9 +53,11 @@ def run(workspace: Workspace, output: Path, *, now: datetime, progress: Progress
     """Write user_id, vector, num_events and space_id; memory is bounded by a row group.
 
     Raises:
+        FolderUnusable: If the file can't be made there.
         NoLiveBuild: Before the first publish.
         BuildCorrupt: If the live build is damaged.
     """
+    check_output(output)
     build = load_build(build_dir(workspace, live_build_id(workspace)))
     manifest = build.manifest
     num_users = manifest.num_users

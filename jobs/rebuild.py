@@ -12,7 +12,7 @@ from jobs.settings import Settings
 from jobs.staging import Staged, stage
 from jobs.terminal import Progress, table
 from store.database import Database
-from store.durable import remove_folder
+from store.durable import make_writable, remove_folder
 from store.erasures import erased_users
 from store.workspace import Workspace
 
@@ -74,7 +74,11 @@ def run(
         now: When the build counts as made.
         force: Publish although the gate refuses.
         progress: Shown to whoever waits.
+
+    Raises:
+        FolderUnusable: If no build can be written.
     """
+    make_writable(workspace.builds_dir)
     database = Database(workspace.ops_url)
     database.migrate()
     staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
