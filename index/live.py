@@ -16,7 +16,7 @@ from store.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = timedelta(seconds=10)
+RETRY_FIRST, RETRY_MAX = timedelta(seconds=0.5), timedelta(seconds=10)
 
 OpenService = Callable[[Workspace, str, IndexConfig], LookalikeService]
 
@@ -69,6 +69,7 @@ class LiveService:
         self._status = LiveStatus()
         self._pointer: bytes | None = None
         self._retry_at: datetime | None = clock()
+        self._retry_wait = RETRY_FIRST
         self._refreshing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -94,20 +95,25 @@ class LiveService:
 
         Blocks while loading, so call it from a thread of its own; callers at the same time wait.
         A build that can't be loaded leaves the old one in service, and `status` says why. It is
-        tried again some seconds later, for the reason may have been outside the build.
+        tried again, for the reason may have been outside the build or it may be repaired: soon at
+        first, then ever later, as each attempt reads all of it.
         """
         with self._refreshing:
             now, pointer = self._clock(), self._read_pointer()
             self._status = replace(self._status, checked_at=now)
             if pointer == self._pointer and (self._retry_at is None or now < self._retry_at):
                 return False
-            self._pointer, self._retry_at = pointer, now + RETRY_AFTER
+            if pointer != self._pointer:
+                self._retry_wait = RETRY_FIRST
+            self._pointer, self._retry_at = pointer, now + RETRY_MAX
             try:
                 changed = self._load()
             except (IndexingError, EmbedderError, StoreError, OSError, MemoryError) as error:
                 self._fail(error)
+                self._retry_at = self._clock() + self._retry_wait
+                self._retry_wait = min(2 * self._retry_wait, RETRY_MAX)
                 return False
-            self._retry_at = None
+            self._retry_at, self._retry_wait = None, RETRY_FIRST
             return changed
 
     def start(self, *, poll_seconds: float = 1.0) -> None:

@@ -7,8 +7,9 @@ import pytest
 from index.answers import NeighborAnswer, NeighborRequest
 from index.builds import build_dir, promote, prune, rollback
 from index.config import IndexConfig
-from index.errors import NoLiveBuild
-from index.live import RETRY_AFTER, LiveService
+from index.errors import BuildCorrupt, NoLiveBuild
+from index.live import RETRY_FIRST, RETRY_MAX, LiveService
+from index.service import LookalikeService
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
@@ -113,10 +114,37 @@ def test_damaged_build_leaves_the_old_one_in_service(workspace: Workspace) -> No
     assert "vectors.npy" in (live.status().error or "")
     path.write_bytes(whole)
     assert not live.refresh(), "it is not read again and again"
-    clock.now += RETRY_AFTER
+    clock.now += RETRY_FIRST
     assert live.refresh()
     assert live.current().build_id == second
     assert live.status().error is None
+
+
+def test_a_damaged_build_is_tried_soon_at_first_and_then_ever_later(workspace: Workspace) -> None:
+    clock, tried = Clock(), 0
+
+    def open_or_fail(where: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:
+        nonlocal tried
+        tried += 1
+        raise BuildCorrupt("damaged")
+
+    live = LiveService(workspace, IndexConfig(), open_service=open_or_fail, clock=clock)
+    publish_day(workspace, 0)
+    waits = []
+    for _ in range(7):
+        waited, before = timedelta(), tried
+        while tried == before:
+            live.refresh()
+            clock.now += RETRY_FIRST
+            waited += RETRY_FIRST
+        waits.append(waited.total_seconds())
+    assert waits[1:] == [0.5, 1, 2, 4, 8, RETRY_MAX.total_seconds()]
+    publish_day(workspace, 1)
+    before = tried
+    live.refresh()
+    clock.now += RETRY_FIRST
+    live.refresh()
+    assert tried == before + 2, "another build is tried at once, and soon again"
 
 
 def test_damaged_pointer_leaves_the_old_one_in_service(workspace: Workspace) -> None:
