@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None, *, application_name: str = APPLICAT
         check_address(settings.serve.host, settings.serve.port)
         _migrate(workspace)
     except (StoreError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     if settings.serve.session_secret is None:
         os.environ[SESSION_SECRET] = secrets.token_hex(32)

@@ -208,6 +208,25 @@ def test_stopping_writes_every_audit_row(tmp_path: Path) -> None:
     assert len(_audited(workspace)) == 200
 
 
+def test_the_service_uses_the_database_that_the_environment_names(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "workspace")
+    publish_users(workspace, seed=1)
+    other = tmp_path / "other.sqlite"
+    (workspace.root / "ops.sqlite").rename(other)
+    named = {"LOOKALIKE_DATABASE_URL": f"sqlite:///{other}"}
+    secret = make_key(Workspace(workspace.root, named["LOOKALIKE_DATABASE_URL"]), "someone", "*")
+    with (
+        serving(workspace, tmp_path / "log", workers=2, variables=named) as server,
+        server.client(secret) as client,
+    ):
+        assert client.get("/v1/users/ü/neighbors").status_code == 200
+
+    assert [row.subject for row in _audited(Workspace(workspace.root, f"sqlite:///{other}"))] == [
+        "ü"
+    ]
+    assert not (workspace.root / "ops.sqlite").exists()
+
+
 def run_main(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "api", *arguments], capture_output=True, text=True, timeout=60
@@ -223,7 +242,8 @@ def test_no_workspace_is_one_line_and_status_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["[serve]\nport = 99999999\n", "[serve]\ncolour = 1\n", "[serve\n"]
+    "line",
+    ["[serve]\nport = 99999999\n", "[serve]\ncolour = 1\n", "[serve\n", "database_url = 3\n"],
 )
 def test_wrong_settings_are_one_line_and_status_1(tmp_path: Path, line: str) -> None:
     make_workspace(tmp_path).config_file.write_text(line)
