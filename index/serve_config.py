@@ -13,7 +13,11 @@ class ServeConfig(BaseModel, frozen=True, extra="forbid"):
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, le=64, description="processes; they share the mapped vectors")
     poll_seconds: float = Field(
-        0.5, gt=0, le=60, description="how often a worker looks whether another build went live"
+        0.5,
+        gt=0,
+        le=60,
+        description="how often a worker looks whether another build went live; whether "
+        "users were erased, every two seconds or more often",
     )
     body_max_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="largest request body; a larger one answers 413"
