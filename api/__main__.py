@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from api.settings import ServiceSettings
+from index.serve_config import check_address
 from store.errors import StoreError
 from store.workspace import Workspace
 
@@ -36,9 +37,10 @@ def main(arguments: list[str] | None = None, *, application_name: str = APPLICAT
     _set_environment(options)
     try:
         workspace, settings = read_environment()
+        check_address(settings.serve.host, settings.serve.port)
         _migrate(workspace)
-    except StoreError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (StoreError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     if settings.serve.session_secret is None:
         os.environ[SESSION_SECRET] = secrets.token_hex(32)

@@ -2,9 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
@@ -33,8 +34,12 @@ from index.live import LiveService
 from index.serve_config import ServeConfig
 from store.audit import record_all
 from store.database import Database
+from store.erasures import ErasedUsers
 from store.keys import KeyRing
 from store.workspace import Workspace
+
+ERASURES_SECONDS_MAX: Final = 2.0
+"""A user who was erased must be gone within five seconds, whatever `poll_seconds` says."""
 
 _log = structlog.get_logger()
 
@@ -78,7 +83,7 @@ def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfi
         config=serve,
         secret=secret,
         workspace=workspace,
-        live=LiveService(workspace, index),
+        live=LiveService(workspace, index, read_erased=ErasedUsers(database).read),
         keys=KeyRing(database, refresh_seconds=KEYS_REFRESH_SECONDS),
         audit=AuditWriter(
             partial(record_all, database),
@@ -100,25 +105,43 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.audit.start()
     await _refresh(services)
-    follower = asyncio.create_task(_follow_live(services), name="follow-live")
+    followers = [
+        asyncio.create_task(_follow_live(services), name="follow-live"),
+        asyncio.create_task(_follow_erasures(services), name="follow-erasures"),
+    ]
     try:
         yield
     finally:
-        follower.cancel()
-        with suppress(asyncio.CancelledError):
-            await follower
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
         services.work.stop()
         await asyncio.to_thread(services.audit.stop)
 
 
 async def _follow_live(services: Services) -> None:
     """Serve whichever build is live, for as long as the worker runs."""
+    await _repeat(partial(_refresh, services), seconds=services.config.poll_seconds)
+
+
+async def _follow_erasures(services: Services) -> None:
+    """Hide users who were erased, for as long as the worker runs; loading a build must not wait."""
+    seconds = min(services.config.poll_seconds, ERASURES_SECONDS_MAX)
+    await _repeat(partial(_hide_erased, services), seconds=seconds)
+
+
+async def _repeat(step: Callable[[], Awaitable[None]], *, seconds: float) -> None:
     while True:
-        await asyncio.sleep(services.config.poll_seconds)
+        await asyncio.sleep(seconds)
         try:
-            await _refresh(services)
+            await step()
         except Exception:  # noqa: BLE001 - the edge of a task: it must go on
             _log.exception("refresh_failed")
+
+
+async def _hide_erased(services: Services) -> None:
+    if await asyncio.to_thread(services.live.follow_erasures):
+        _log.info("users_erased", num_users=services.live.current().num_users)
 
 
 async def _refresh(services: Services) -> None:

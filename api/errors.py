@@ -9,7 +9,6 @@ ApiError
 ├── RequestRefused           the caller's: what was sent
 │   ├── InvalidInput         values that don't fit; `faults` says which and where
 │   ├── UserNotFound         the live build has no such user
-│   ├── RollbackConflict     the build to take back is not the live one
 │   ├── BodyTooLarge
 │   ├── BodyTooSlow
 │   ├── BodyTypeRefused      a body that isn't JSON
@@ -28,6 +27,7 @@ from index.errors import (
     BuildCorrupt,
     BuildIncompatible,
     BuildMissing,
+    BuildNotLive,
     BuildNotServable,
     IndexingError,
     NoLiveBuild,
@@ -91,10 +91,6 @@ class InvalidInput(RequestRefused):
 
 class UserNotFound(RequestRefused):
     """The live build has no user of this id."""
-
-
-class RollbackConflict(RequestRefused):
-    """The build to take back is not the live one."""
 
 
 class BodyTooLarge(RequestRefused):
@@ -167,7 +163,6 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     RequestRefused: ProblemKind(400, "refused", "The request was refused"),
     InvalidInput: _INVALID,
     UserNotFound: ProblemKind(404, "unknown-user", "The user is not known"),
-    RollbackConflict: ProblemKind(409, "rollback-conflict", "The build is not the live one"),
     BodyTooLarge: ProblemKind(413, "body-too-large", "The body is too large"),
     BodyTooSlow: ProblemKind(408, "body-too-slow", "The body did not arrive in time"),
     BodyTypeRefused: ProblemKind(415, "body-type", "The body must be JSON"),
@@ -181,6 +176,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     SpaceMismatch: ProblemKind(409, "space-mismatch", "The vector is of another space"),
     NoLiveBuild: ProblemKind(503, "no-live-build", "No build is live", 5, _NO_BUILD),
     BuildMissing: ProblemKind(404, "unknown-build", "The build is not known"),
+    BuildNotLive: ProblemKind(409, "rollback-conflict", "The build is not the live one"),
     BuildNotServable: ProblemKind(409, "build-not-servable", "The build can't be served"),
     BuildIncompatible: ProblemKind(409, "build-incompatible", "The build is of another format"),
     NothingToRollBack: ProblemKind(409, "nothing-to-roll-back", "There is no previous build"),

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 Preset = Literal["fast", "standard"]
 
 CONDUCT_STEPS_MAX = 240
+BENIGN_MIN = 50  # of models that were trained before it could be set, too
 
 
 class FeaturizerConfig(BaseModel, frozen=True, extra="forbid"):
@@ -52,6 +53,13 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
     )
     holdout_share: float = Field(
         0.2, gt=0, lt=0.9, description="share of users whose labels only risk is fitted on"
+    )
+    benign_min: int = Field(
+        BENIGN_MIN,
+        ge=0,
+        description="with fewer benign labels than this, everyone who is not a known violator "
+        "counts as benign, to a training and to the risk on its model; with more, unlabelled users "
+        "count for nothing; 0: they never do",
     )
     conduct_weight: float = Field(
         0.15,

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from embedder.composite import Block, Composer
+from embedder.config import BENIGN_MIN
 from embedder.featurizer import NEVER
 from embedder.model_files import read_model
 from embedder.parts import Parts
@@ -91,6 +92,11 @@ class Embedder:
     def held_out(self, user_ids: pa.Array) -> npt.NDArray[np.bool_]:
         """Return whose labels this encoder was not told, were they known or not."""
         return held_out_of_supervision(user_ids, share=float(self.manifest["holdout_share"]))
+
+    @property
+    def benign_min(self) -> int:
+        """The setting that decided who counted as benign while this encoder was trained."""
+        return int(self.manifest.get("config", {}).get("benign_min", BENIGN_MIN))
 
     def embed(self, batch: SequenceBatch, *, as_newcomers: bool = False) -> Floats:
         """Return unit vectors, B x D, float32.

@@ -6,6 +6,7 @@ of fields and blocks. The manifest also says what it was trained with, and the t
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,10 +29,12 @@ from embedder.profiles import ProfileModel
 from embedder.summary import Summarizer
 from embedder.text import TextModel, fingerprint
 from embedder.trees import Trees
-from store.durable import publish_folder, sha256_file, write_atomic
+from store.durable import publish_folder, remove_folder, sha256_file, write_atomic
 
 FORMAT_VERSION = 2
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+
+_log = logging.getLogger(__name__)
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -51,7 +54,8 @@ def write_model(
     """Write a model and return its folder, named by its space id.
 
     A model that is there already (same data, seed and settings) keeps its files; trained as of an
-    earlier time, its manifest takes that time, as it is now known to have seen nothing later.
+    earlier time, its manifest takes that time, as it is now known to have seen nothing later. A
+    damaged one is replaced: training again is the remedy that its error names.
     """
     tensors = tensors_of(parts, composer)
     described = describe(parts, composer)
@@ -59,9 +63,10 @@ def write_model(
     checksum = hashlib.sha256(content).hexdigest()
     space_id = space_of(checksum, described, about["schema"])
     final = models_dir / space_id
-    if (final / MANIFEST).exists():
+    if _is_whole(final, checksum):
         _date_back(final, as_of=str(about["as_of"]))
         return final
+    remove_folder(final)
     staged = models_dir / f".{space_id}.staged"
     staged.mkdir(parents=True, exist_ok=True)
     (staged / WEIGHTS).write_bytes(content)
@@ -75,6 +80,16 @@ def write_model(
     (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     publish_folder(staged, final)
     return final
+
+
+def _is_whole(directory: Path, checksum: str) -> bool:
+    """Tell whether a folder holds a model with these weights, not damaged."""
+    try:
+        manifest = read_manifest(directory)
+        stored = sha256_file(directory / WEIGHTS)
+    except (ModelMissing, ModelCorrupt, OSError):
+        return False
+    return manifest["checksums"] == {WEIGHTS: checksum} and stored == checksum
 
 
 def _date_back(directory: Path, *, as_of: str) -> None:
@@ -97,20 +112,41 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
     Raises:
         ModelMissing: If there is no model in the folder.
-        ModelCorrupt: If the manifest cannot be read.
+        ModelCorrupt: If the manifest can't be read, or lacks what every model has.
     """
     path = directory / MANIFEST
     if not path.is_file():
         raise ModelMissing(f'there is no model in {directory}; run "lookalike train"')
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ModelCorrupt(f'{path} is not readable; run "lookalike train" again') from error
-    if manifest.get("format_version") != FORMAT_VERSION:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        version = manifest["format_version"]
+        if version == FORMAT_VERSION:
+            _check_promises(manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelCorrupt(
-            f"{path} has format {manifest.get('format_version')}, not {FORMAT_VERSION}"
-        )
+            f"{path} is damaged ({_cause(error)}); "
+            'run "lookalike train" again, or remove the folder'
+        ) from error
+    if version != FORMAT_VERSION:
+        raise ModelCorrupt(f"{path} has format {version}, not {FORMAT_VERSION}")
     return manifest
+
+
+def _check_promises(manifest: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError unless all that readers rely on is there."""
+    for name in ("model", "schema"):
+        if not isinstance(manifest[name], dict):
+            raise TypeError(f"{name} is no object")
+    bytes.fromhex(manifest["checksums"][WEIGHTS])
+    for name in ("created_at", "as_of"):
+        datetime.fromisoformat(manifest[name])
+    if not isinstance(manifest["space_id"], str):
+        raise TypeError("space_id is no string")
+
+
+def _cause(error: Exception) -> str:
+    """Say what is wrong with a manifest."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def read_model(directory: Path) -> StoredModel:
@@ -132,15 +168,16 @@ def read_model(directory: Path) -> StoredModel:
 
 
 def list_models(models_dir: Path) -> list[dict[str, Any]]:
-    """Return the manifests of all models, newest first."""
-    if not models_dir.is_dir():
-        return []
-    folders = [
-        path
-        for path in models_dir.iterdir()
-        if not path.name.startswith(".") and (path / MANIFEST).is_file()
-    ]
-    manifests = [read_manifest(path) for path in folders]
+    """Return the manifests of all models, newest first.
+
+    A damaged one is left out with a warning: it must not keep the others from being used.
+    """
+    manifests = []
+    for directory in _model_folders(models_dir):
+        try:
+            manifests.append(read_manifest(directory))
+        except (ModelMissing, ModelCorrupt) as error:
+            _log.warning("model %s is passed over: %s", directory.name, error)
     return sorted(
         manifests, key=lambda manifest: (manifest["created_at"], manifest["space_id"]), reverse=True
     )
@@ -154,12 +191,24 @@ def newest_model(models_dir: Path, *, as_of: datetime) -> Path:
     """
     manifests = list_models(models_dir)
     honest = [one for one in manifests if datetime.fromisoformat(one["as_of"]) <= as_of]
-    if not honest:
-        why = "every model saw later data" if manifests else "nothing is trained yet"
-        raise ModelMissing(
-            f'no model as of {as_of.isoformat()}: {why}; run "lookalike train --as-of ..."'
-        )
-    return models_dir / str(honest[0]["space_id"])
+    if honest:
+        return models_dir / str(honest[0]["space_id"])
+    if manifests:
+        why = "every model saw later data"
+    else:
+        why = "every model is damaged" if _model_folders(models_dir) else "nothing is trained yet"
+    raise ModelMissing(
+        f'no model as of {as_of.isoformat()}: {why}; run "lookalike train --as-of ..."'
+    )
+
+
+def _model_folders(models_dir: Path) -> list[Path]:
+    """Return the folders that are no staged ones, by name."""
+    if not models_dir.is_dir():
+        return []
+    return sorted(
+        path for path in models_dir.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
 
 
 def tensors_of(parts: Parts, composer: Composer) -> Tensors:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedder.config import EmbedderConfig
+from embedder.config import BENIGN_MIN, EmbedderConfig
 from embedder.errors import NotEnoughData
 from embedder.supervision import held_out_of_supervision
 from store.labels import LabelView
@@ -17,7 +17,6 @@ from store.lake import EventLake
 from store.sequences import Int64s, SequenceBatch
 
 USERS_MIN, EVENTS_MIN = 20, 100
-BENIGN_MIN = 50
 ALWAYS_KNOWN_US = np.iinfo(np.int64).min
 
 
@@ -26,8 +25,8 @@ class UserLabels:
     """Labels joined to users, row by row.
 
     Attributes:
-        label: 1 violator, 0 other, -1 unknown. Where benign labels are few, everybody who is not a
-            known violator counts as other.
+        label: 1 violator, 0 other, -1 unknown. Where benign labels are fewer than
+            `EmbedderConfig.benign_min`, everybody who is not a known violator counts as other.
         kind: Number of the policy (or group) of a violator, else -1.
         known_at_us: When the label became known.
     """
@@ -86,7 +85,7 @@ def gather(
     )
     batch = joined(batches)
     ids = pa.array(batch.user_ids, pa.string())
-    labels = join_labels(ids, view)
+    labels = join_labels(ids, view, benign_min=config.benign_min)
     held_out = held_out_of_supervision(ids, share=config.holdout_share)
     return Gathered(batch, labels, held_out)
 
@@ -126,7 +125,7 @@ def joined(batches: list[SequenceBatch]) -> SequenceBatch:
     )
 
 
-def join_labels(user_ids: pa.Array, view: LabelView) -> UserLabels:
+def join_labels(user_ids: pa.Array, view: LabelView, *, benign_min: int = BENIGN_MIN) -> UserLabels:
     """Return the labels of users in the order given."""
     table = view.table
     at = pc.index_in(user_ids, value_set=table["user_id"].combine_chunks())
@@ -139,7 +138,7 @@ def join_labels(user_ids: pa.Array, view: LabelView) -> UserLabels:
     since = np.where(
         known, pc.fill_null(rows["known_at_us"], ALWAYS_KNOWN_US).to_numpy(), ALWAYS_KNOWN_US
     )
-    if (label == 0).sum() < BENIGN_MIN and (label == 1).any():
+    if (label == 0).sum() < benign_min and (label == 1).any():
         label = np.where(label == 1, 1, 0)
     named = pc.fill_null(pc.coalesce(rows["policy"], rows["group"]), "")
     codes = named.combine_chunks().dictionary_encode()

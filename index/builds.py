@@ -10,6 +10,7 @@ from index.errors import (
     BuildCorrupt,
     BuildIncompatible,
     BuildMissing,
+    BuildNotLive,
     BuildNotServable,
     NothingToRollBack,
 )
@@ -95,15 +96,28 @@ def promote(workspace: Workspace, build_id: str, *, now: datetime | None = None)
     return pointer
 
 
-def rollback(workspace: Workspace, *, now: datetime | None = None) -> LivePointer:
+def rollback(
+    workspace: Workspace, *, expected_live: str | None = None, now: datetime | None = None
+) -> LivePointer:
     """Make the previous build live again; a second rollback undoes the first.
 
+    Args:
+        workspace: Where builds live.
+        expected_live: The build to take back; if another is live by then, nothing happens.
+        now: When the pointer swung.
+
     Raises:
+        BuildNotLive: If another build is live than the one to take back.
         NothingToRollBack: If there is no previous build.
         BuildMissing, BuildCorrupt, BuildIncompatible, PublishBusy.
     """
     with publish_lock(workspace):
         pointer = read_live(workspace)
+        live = None if pointer is None else pointer.live
+        if expected_live is not None and live != expected_live:
+            raise BuildNotLive(
+                f"build {expected_live[:80]} is not live, {live} is; nothing was changed"
+            )
         if pointer is None or pointer.previous is None:
             raise NothingToRollBack("there is no previous build to go back to")
         _check_servable(build_dir(workspace, pointer.previous))

@@ -12,6 +12,7 @@ IndexingError
 │   ├── NoLiveBuild              nothing was published yet
 │   ├── BuildMissing             no build of this id
 │   ├── BuildNotServable         a refused or half-written build was to be promoted
+│   ├── BuildNotLive             the build to take back is not the live one
 │   ├── BuildIncompatible        written by a version of another format
 │   ├── NothingToRollBack        there is no previous build
 │   ├── PublishBusy              another publish holds the lock
@@ -78,6 +79,10 @@ class BuildMissing(BuildError):
 
 class BuildNotServable(BuildError):
     """A build that was refused, or never finished, was to be promoted."""
+
+
+class BuildNotLive(BuildError):
+    """A build was to be taken back that is not, or no longer, the live one."""
 
 
 class BuildIncompatible(BuildError):

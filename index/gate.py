@@ -4,6 +4,7 @@ Shape key: `N` users, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
 import json
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,12 +30,12 @@ Ids = Any  # pa.Array or pa.ChunkedArray; pyarrow has no types
 
 @dataclass(frozen=True)
 class Check:
-    """One demand: what was measured, and what it had to be."""
+    """One demand: what was measured, and what it had to be; counts are whole, shares are not."""
 
     name: str
     passed: bool
-    value: float
-    threshold: float
+    value: int | float
+    threshold: int | float
     detail: str
 
 
@@ -49,6 +50,11 @@ class GateReport:
     def passed(self) -> bool:
         """True when every check passed."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if not check.passed)
 
     @property
     def may_go_live(self) -> bool:
@@ -117,6 +123,7 @@ def gate(
     """
     checks = [
         _check_vectors(staged),
+        _check_age(staged, previous),
         _check_size(staged, previous, config),
         _check_risk(staged, previous),
         _check_erased(staged, erased_users),
@@ -133,7 +140,22 @@ def _check_vectors(staged: Build) -> Check:
     detail = "all vectors are finite and of length 1"
     if row is not None:
         detail = f"the vector of row {row} is not finite or not of length 1"
-    return Check("vectors_are_unit", row is None, float(row is not None), 0.0, detail)
+    return Check("vectors_are_unit", row is None, int(row is not None), 0, detail)
+
+
+def _check_age(staged: Build, previous: Build | None) -> Check:
+    """Refuse to go back in time: that would take the days since away from everyone.
+
+    The value is by how many seconds the build is older than the live one.
+    """
+    ours = staged.manifest.data_as_of
+    detail = f"data as of {ours:%Y-%m-%d %H:%M:%SZ}"
+    if previous is None:
+        return Check("older_than_live", True, 0, 0, detail)
+    live = previous.manifest.data_as_of
+    seconds = max(0, math.ceil((live - ours).total_seconds()))
+    detail += f", the live build's as of {live:%Y-%m-%d %H:%M:%SZ}"
+    return Check("older_than_live", seconds == 0, seconds, 0, detail)
 
 
 def _check_size(staged: Build, previous: Build | None, config: GateConfig) -> Check:
@@ -152,20 +174,20 @@ def _check_risk(staged: Build, previous: Build | None) -> Check:
     detail = "a risk model is there" if has_now else "there is no risk model"
     if lost:
         detail += ", the live build has one"
-    return Check("risk_lost", not lost, float(lost), 0.0, detail)
+    return Check("risk_lost", not lost, int(lost), 0, detail)
 
 
 def _check_erased(staged: Build, erased_users: Collection[str]) -> Check:
     found = int((staged.users.rows_of(sorted(erased_users)) >= 0).sum())
     detail = f"{found:,} of {len(erased_users):,} erased users are in the build"
-    return Check("erased_users", found == 0, float(found), 0.0, detail)
+    return Check("erased_users", found == 0, found, 0, detail)
 
 
 def _check_known(staged: Build, known_users: Ids) -> Check:
     known = pc.is_in(staged.users.ids, value_set=known_users.cast(pa.large_string()))
     unknown = len(staged.users) - int(pc.sum(known).as_py() or 0)
     detail = f"{unknown:,} users of the build have no events in the lake"
-    return Check("unknown_users", unknown == 0, float(unknown), 0.0, detail)
+    return Check("unknown_users", unknown == 0, unknown, 0, detail)
 
 
 def _check_violators(staged: Build, known_users: Ids, violators: Collection[str]) -> Check:
@@ -176,7 +198,7 @@ def _check_violators(staged: Build, known_users: Ids, violators: Collection[str]
     missing = int(pc.sum(pc.and_not(expected, found)).as_py() or 0)
     missing += _num_different(staged.violators.vectors_ND, staged)
     detail = f"{missing:,} of {len(labelled):,} known violators are missing from their view"
-    return Check("violators_missing", missing == 0, float(missing), 0.0, detail)
+    return Check("violators_missing", missing == 0, missing, 0, detail)
 
 
 def _num_different(view_VD: Vectors, staged: Build) -> int:

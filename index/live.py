@@ -16,9 +16,10 @@ from store.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER = timedelta(seconds=10)
+RETRY_FIRST, RETRY_MAX = timedelta(seconds=0.5), timedelta(seconds=10)
 
 OpenService = Callable[[Workspace, str, IndexConfig], LookalikeService]
+ReadErased = Callable[[], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class LiveStatus:
         build_id: What is served; None until the first load.
         loaded_at: When that was loaded.
         checked_at: When `live.json` was last looked at.
-        error: Why the live build is not the one that is served; None when it is.
+        error: Why the live build is not the one that is served, or why users who were erased
+            lately may still be; None when all is well.
     """
 
     build_id: str | None = None
@@ -43,12 +45,19 @@ def open_service(workspace: Workspace, build_id: str, config: IndexConfig) -> Lo
     return LookalikeService.open(workspace, build_id=build_id, config=config)
 
 
+def nobody() -> frozenset[str]:
+    """Return that nobody was erased."""
+    return frozenset()
+
+
 class LiveService:
     """Holds the current service; readers keep the one they got until they are done with it.
 
     Args:
         workspace: Where `live.json` is.
         config: Passed on to each service.
+        read_erased: Returns all erased users, the same object while nobody was added; raises
+            StoreError where they can't be read.
         open_service: Loads one.
         clock: Tells the time.
     """
@@ -58,18 +67,25 @@ class LiveService:
         workspace: Workspace,
         config: IndexConfig,
         *,
+        read_erased: ReadErased = nobody,
         open_service: OpenService = open_service,
         clock: Clock = utc_now,
     ) -> None:
         self._workspace = workspace
         self._config = config
+        self._read_erased = read_erased
         self._open_service = open_service
         self._clock = clock
         self._service: LookalikeService | None = None
         self._status = LiveStatus()
         self._pointer: bytes | None = None
         self._retry_at: datetime | None = clock()
+        self._retry_wait = RETRY_FIRST
         self._refreshing = threading.Lock()
+        self._swapping = threading.Lock()
+        self._erased: frozenset[str] = frozenset()
+        self._erased_seen: frozenset[str] | None = None
+        self._erasures_error: str | None = None
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -87,31 +103,55 @@ class LiveService:
 
     def status(self) -> LiveStatus:
         """Return how the last attempts to load went."""
-        return self._status
+        return replace(self._status, error=self._status.error or self._erasures_error)
 
     def refresh(self) -> bool:
         """Load the live build if it is another than the one served; return whether it changed.
 
         Blocks while loading, so call it from a thread of its own; callers at the same time wait.
+        Nothing is served before it is known who was erased.
         A build that can't be loaded leaves the old one in service, and `status` says why. It is
-        tried again some seconds later, for the reason may have been outside the build.
+        tried again, for the reason may have been outside the build or it may be repaired: soon at
+        first, then ever later, as each attempt reads all of it.
         """
         with self._refreshing:
             now, pointer = self._clock(), self._read_pointer()
             self._status = replace(self._status, checked_at=now)
             if pointer == self._pointer and (self._retry_at is None or now < self._retry_at):
                 return False
-            self._pointer, self._retry_at = pointer, now + RETRY_AFTER
+            if pointer != self._pointer:
+                self._retry_wait = RETRY_FIRST
+            self._pointer, self._retry_at = pointer, now + RETRY_MAX
             try:
                 changed = self._load()
             except (IndexingError, EmbedderError, StoreError, OSError, MemoryError) as error:
                 self._fail(error)
+                self._retry_at = self._clock() + self._retry_wait
+                self._retry_wait = min(2 * self._retry_wait, RETRY_MAX)
                 return False
-            self._retry_at = None
+            self._retry_at, self._retry_wait = None, RETRY_FIRST
             return changed
 
+    def follow_erasures(self) -> bool:
+        """Hide users who were erased since the last time; return whether there were any.
+
+        It is quick, and it does not wait for a `refresh` that is loading. Where the erasures can't
+        be read, those known so far hold, and `status` says so.
+        """
+        try:
+            erased = self._read_erased()
+        except StoreError as error:
+            self._erasures_error = f"the erasures can't be read: {error}"
+            return False
+        self._erasures_error = None
+        if erased is self._erased_seen:
+            return False
+        changed = self._serve(None, erased)
+        self._erased_seen = erased
+        return changed
+
     def start(self, *, poll_seconds: float = 1.0) -> None:
-        """Refresh again and again in a thread, until `stop`."""
+        """Refresh and follow the erasures again and again in a thread, until `stop`."""
         assert self._watcher is None, "it is started already"
         self._stopping.clear()
         self._watcher = threading.Thread(
@@ -129,6 +169,7 @@ class LiveService:
     def _watch(self, poll_seconds: float) -> None:
         while not self._stopping.is_set():
             try:
+                self.follow_erasures()
                 self.refresh()
             except Exception as error:  # the edge of a thread that must live on
                 logger.exception("refreshing the live build failed")
@@ -139,11 +180,22 @@ class LiveService:
         build_id = live_build_id(self._workspace)
         changed = self._service is None or self._service.build_id != build_id
         if changed:
-            self._service = self._open_service(self._workspace, build_id, self._config)
+            erased = self._read_erased()
+            self._serve(self._open_service(self._workspace, build_id, self._config), erased)
             logger.info("build %s is loaded", build_id)
         loaded_at = self._clock() if changed else self._status.loaded_at
         self._status = LiveStatus(build_id, loaded_at, self._clock(), None)
         return changed
+
+    def _serve(self, loaded: LookalikeService | None, erased: frozenset[str]) -> bool:
+        """Serve what was loaded, or what is served, without all who were ever seen erased."""
+        with self._swapping:
+            self._erased |= erased
+            service = self._service if loaded is None else loaded
+            if service is None:
+                return False
+            self._service = service.without_users(self._erased)
+            return self._service is not service
 
     def _fail(self, error: Exception) -> None:
         message = str(error) or type(error).__name__

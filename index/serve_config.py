@@ -1,5 +1,8 @@
 """Configuration of the service; here because the command line writes and checks it too."""
 
+import os
+import socket
+
 from pydantic import BaseModel, Field, SecretStr
 
 
@@ -10,7 +13,11 @@ class ServeConfig(BaseModel, frozen=True, extra="forbid"):
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, le=64, description="processes; they share the mapped vectors")
     poll_seconds: float = Field(
-        0.5, gt=0, le=60, description="how often a worker looks whether another build went live"
+        0.5,
+        gt=0,
+        le=60,
+        description="how often a worker looks whether another build went live; whether "
+        "users were erased, every two seconds or more often",
     )
     body_max_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="largest request body; a larger one answers 413"
@@ -56,3 +63,28 @@ class ServeConfig(BaseModel, frozen=True, extra="forbid"):
     shutdown_seconds: int = Field(
         20, ge=1, description="how long open requests may go on when the service stops"
     )
+
+
+def check_address(host: str, port: int) -> None:
+    """Bind an address and let it go again: better told now than after everything is loaded.
+
+    Raises:
+        OSError: If the service could not listen there, in a line that names the address.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+                listener.listen(1)  # on some systems only this tells that the port is taken
+    except (OSError, UnicodeError) as error:
+        reason = str(error)
+        if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+            reason = os.strerror(error.errno).lower()
+        raise OSError(
+            f"can't listen on {host} port {port}: {reason}; choose another with --host and --port"
+        ) from error

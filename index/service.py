@@ -3,7 +3,8 @@
 Shape key: `Q` queries, `K` neighbors, `D` dimensions, `F` risk features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,34 +26,20 @@ from index.builds import build_dir
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
 from index.events import Event, events_to_batch
+from index.loading import LoadEmbedder, LoadRiskModel, load_fitted_risk_model, load_trained_embedder
 from index.parts import EventEmbedder, RiskAssessment, RiskAssessor
 from index.profiles import read_rings, ring_of, user_profile
 from index.publish import live_build_id
 from index.search import find_neighbors
 from index.shaping import hits_of, risk_answer
+from index.tombstones import Tombstones
 from index.vectors import Rows, Vectors, unit_queries
 from store.sequences import Int64s
 from store.workspace import Workspace
 
 FEATURES_AT_ONCE = 1_000
 
-LoadEmbedder = Callable[[Path], EventEmbedder]
-LoadRiskModel = Callable[[Path], RiskAssessor]
 Clock = Callable[[], datetime]
-
-
-def load_trained_embedder(directory: Path) -> EventEmbedder:
-    """Load an encoder on the CPU; torch is imported only now."""
-    from embedder.embedder import Embedder
-
-    return Embedder.load(directory, device="cpu")
-
-
-def load_fitted_risk_model(directory: Path) -> RiskAssessor:
-    """Load the risk model of a build."""
-    from index.risk.model import RiskModel
-
-    return RiskModel.load(directory)
 
 
 def utc_now() -> datetime:
@@ -93,6 +80,7 @@ class LookalikeService:
         self._config = config
         self._clock = clock
         self._rings = read_rings(build.directory)
+        self._tombstones = Tombstones.none(manifest.num_users)
 
     @classmethod
     def open(
@@ -101,11 +89,14 @@ class LookalikeService:
         *,
         build_id: str | None = None,
         config: IndexConfig,
+        erased_users: Collection[str] = (),
         load_embedder: LoadEmbedder = load_trained_embedder,
         load_risk_model: LoadRiskModel = load_fitted_risk_model,
         clock: Clock = utc_now,
     ) -> "LookalikeService":
         """Load a build, the live one unless told otherwise, with all that answers need.
+
+        Erased users whom the build still holds are as if it did not.
 
         Raises:
             NoLiveBuild, BuildMissing, BuildIncompatible: If there is nothing to load.
@@ -116,6 +107,7 @@ class LookalikeService:
             workspace,
             build_dir(workspace, live_build_id(workspace) if build_id is None else build_id),
             config=config,
+            erased_users=erased_users,
             load_embedder=load_embedder,
             load_risk_model=load_risk_model,
             clock=clock,
@@ -128,6 +120,7 @@ class LookalikeService:
         directory: Path,
         *,
         config: IndexConfig,
+        erased_users: Collection[str] = (),
         load_embedder: LoadEmbedder = load_trained_embedder,
         load_risk_model: LoadRiskModel = load_fitted_risk_model,
         clock: Clock = utc_now,
@@ -137,7 +130,17 @@ class LookalikeService:
         embedder = load_embedder(workspace.models_dir / build.manifest.space_id)
         has_risk = (directory / RISK_DIR).is_dir()
         risk = load_risk_model(directory / RISK_DIR) if has_risk else None
-        return cls(build, embedder, risk, config, clock=clock)
+        service = cls(build, embedder, risk, config, clock=clock)
+        return service.without_users(erased_users)
+
+    def without_users(self, erased_users: Collection[str]) -> "LookalikeService":
+        """Return this service, with these users hidden too; what is loaded is shared."""
+        tombstones = self._tombstones.adding(self._build.users, erased_users)
+        if tombstones is self._tombstones:
+            return self
+        service = copy(self)
+        service._tombstones = tombstones
+        return service
 
     @property
     def build(self) -> Build:
@@ -167,11 +170,12 @@ class LookalikeService:
 
     @property
     def num_users(self) -> int:
-        return self._build.manifest.num_users
+        """Users who may be asked about: those of the build who are not erased."""
+        return self._build.manifest.num_users - self._tombstones.num_hidden
 
     @property
     def num_violators(self) -> int:
-        return self._build.manifest.num_violators
+        return len(self._tombstones.visible(self._build.violator_rows))
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -183,6 +187,12 @@ class LookalikeService:
         """How a search for everyone runs that does not ask for another mode."""
         return "exact" if self._build.graph is None else "hnsw"
 
+    def user_ids(self, start: int, stop: int) -> list[str]:
+        """Return the ids of some of the users, by position and in order."""
+        rows = self._tombstones.visible(np.arange(self._build.manifest.num_users, dtype=np.int64))
+        ids: list[str] = self._build.users.ids.take(pa.array(rows[start:stop])).to_pylist()
+        return ids
+
     def freshness(self) -> Freshness:
         """Return how old the build is now."""
         age_seconds = (self._clock() - self.created_at).total_seconds()
@@ -193,7 +203,7 @@ class LookalikeService:
         self, user_ids: Sequence[str], request: NeighborRequest
     ) -> list[NeighborAnswer | UnknownUser]:
         """Return the neighbors of stored users, never the users themselves; order is kept."""
-        rows_Q = self._build.users.rows_of(user_ids)
+        rows_Q = self._rows_of(user_ids)
         known = np.flatnonzero(rows_Q >= 0)
         answers: list[NeighborAnswer | UnknownUser] = [UnknownUser(name) for name in user_ids]
         if len(known) == 0:
@@ -249,7 +259,7 @@ class LookalikeService:
         Raises:
             RiskUnavailable: If the build has no risk model.
         """
-        rows_Q = self._build.users.rows_of(user_ids)
+        rows_Q = self._rows_of(user_ids)
         known = np.flatnonzero(rows_Q >= 0)
         answers: list[RiskAnswer | UnknownUser] = [UnknownUser(name) for name in user_ids]
         rows = rows_Q[known]
@@ -300,7 +310,7 @@ class LookalikeService:
             RiskUnavailable: If the build has no risk model.
         """
         risk = self._risk_model()
-        rows_Q = self._build.users.rows_of(user_ids)
+        rows_Q = self._rows_of(user_ids)
         found_Q = rows_Q >= 0
         rows = rows_Q[found_Q]
         own_ids = [user_ids[place] for place in np.flatnonzero(found_Q).tolist()]
@@ -317,7 +327,7 @@ class LookalikeService:
 
     def profile(self, user_id: str) -> UserProfile | UnknownUser:
         """Return what the build knows of a user."""
-        row = int(self._build.users.rows_of([user_id])[0])
+        row = int(self._rows_of([user_id])[0])
         if row < 0:
             return UnknownUser(user_id)
         return user_profile(self._build.users, row, self._ring_of(row))
@@ -331,7 +341,9 @@ class LookalikeService:
         num_events: Sequence[int | None],
         own_rows_Q: Rows | None = None,
     ) -> list[NeighborAnswer]:
-        rows_QK, mode = find_neighbors(self._build, query_QD, request, own_rows_Q=own_rows_Q)
+        rows_QK, mode = find_neighbors(
+            self._build, query_QD, request, self._tombstones, own_rows_Q=own_rows_Q
+        )
         state = self.freshness().state
         return [
             NeighborAnswer(
@@ -375,6 +387,9 @@ class LookalikeService:
                 f"build {self.build_id} has no risk model: there were too few labels to fit one"
             )
         return self._risk
+
+    def _rows_of(self, user_ids: Sequence[str]) -> Rows:
+        return self._tombstones.rows_of(self._build.users, user_ids)
 
     def _vectors_of(self, rows_M: Rows) -> Vectors:
         return np.ascontiguousarray(self._build.vectors_ND[rows_M])

@@ -14,7 +14,7 @@ from store.workspace import Workspace
 def record_read(
     workspace: Workspace,
     action: str,
-    subjects: Sequence[str | None],
+    subjects: Sequence[str],
     details: Mapping[str, Any],
     *,
     now: datetime,
@@ -24,7 +24,7 @@ def record_read(
     Args:
         workspace: Whose users.
         action: What is read.
-        subjects: The users; a single None stands for all of them.
+        subjects: The users, or `EVERYONE` alone.
         details: How it is read; no event content.
         now: When.
     """

@@ -26,6 +26,7 @@ from jobs.errors import JobError, UsageError
 from jobs.session import JsonOption, Session, WorkspaceOption, with_session
 from jobs.terminal import printable, progress_bars, table
 from jobs.times import parse_as_of
+from store.durable import explain as explain_os_error
 from store.errors import StoreError
 
 FAILED, WRONG_USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
@@ -98,8 +99,10 @@ def _explain(error: Exception) -> tuple[str, int]:
             return error.format_message(), WRONG_USAGE
         case UsageError():
             return str(error), WRONG_USAGE
-        case StoreError() | EmbedderError() | IndexingError() | JobError() | OSError():
+        case StoreError() | EmbedderError() | IndexingError() | JobError():
             return str(error), FAILED
+        case OSError():
+            return explain_os_error(error), FAILED
         case _:
             return f"unexpected {type(error).__name__}; see {_keep_whole(error)}", FAILED
 
@@ -287,11 +290,13 @@ def demo(
     serve: Annotated[bool, typer.Option(help="Serve the page at the end.")] = True,
 ) -> None:
     """Simulate a platform, find its rings and evaders, serve the page."""
-    from jobs.demo import open_demo
+    from jobs.demo import check_demo_address, open_demo
     from jobs.demo import run as run_demo
     from jobs.serve import run as run_serve
 
     now = _now()
+    if serve:
+        check_demo_address(directory, port=port)
     with progress_bars() as progress:
         report = run_demo(directory, num_users=users, seed=seed, now=now, progress=progress)
     if not serve:

@@ -5,6 +5,7 @@ the simulator knows. Then everyone is embedded with it, a build is published, an
 """
 
 import json
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from embedder.evaluation.results import TaskResult
 from embedder.training import train
 from index.build import Build, load_build
 from index.builds import build_dir
+from index.serve_config import check_address
 from jobs.demo_tasks import EVADERS, RINGS, BuiltVectors, measure_evaders, measure_rings
 from jobs.errors import DemoRefused, NotADemo
 from jobs.evaluate import fit_trial_risk
@@ -45,6 +47,8 @@ from store.workspace import Workspace
 
 REPORT_FILE = "demo.json"
 SIMULATED_DIR = "simulated"
+USERS_ENOUGH = 5_000  # for every figure, at all seeds that were tried; 3,000 are not
+LINE_WIDTH = 100
 # task, metric, and what the row is called
 ROWS = (
     (EVADERS, "hit_at_1", "evader found first"),
@@ -95,7 +99,7 @@ class DemoReport:
         """Return what a person wants to read."""
         header = ("", "queries", "lookalike", "TF-IDF", "difference")
         rows = [
-            [row.figure, row.queries, row.lookalike or row.why_not, row.tfidf, row.difference]
+            [row.figure, row.queries, row.lookalike or "too few", row.tfidf, row.difference]
             for row in self.rows
         ]
         took = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
@@ -105,9 +109,22 @@ class DemoReport:
             "",
             *table(header, rows),
             "",
+            *self._why_not(),
             "in brackets: 95 % bootstrap intervals over users",
             f"{took}; build {self.build_id} of {self.workspace}",
         ]
+
+    def _why_not(self) -> list[str]:
+        """Return what was not measurable and why, each reason once, in lines of bounded width."""
+        figures: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.why_not is not None:
+                figures.setdefault(row.why_not, []).append(row.figure)
+        lines = [f"{'; '.join(names)}: {reason}" for reason, names in figures.items()]
+        if lines and self.num_users < USERS_ENOUGH:
+            lines.append(f"enough for all of it: lookalike demo NEWDIR --users {USERS_ENOUGH}")
+        wrapped = [part for line in lines for part in textwrap.wrap(line, LINE_WIDTH)]
+        return [*wrapped, ""] if wrapped else []
 
 
 class _Clock:
@@ -202,6 +219,16 @@ class OpenedDemo:
     def lines(self) -> list[str]:
         """Return what a person wants to read."""
         return ["", f"address {self.address}", f"key {self.key}", "stop with control-C"]
+
+
+def check_demo_address(directory: Path, *, port: int | None) -> None:
+    """Tell that the address is taken before minutes are spent on what is to be served there.
+
+    Raises:
+        OSError: If nothing can listen there.
+    """
+    serve = Settings.read(Workspace(directory).config_file).serve
+    check_address(serve.host, port or serve.port)
 
 
 def open_demo(directory: Path, *, port: int | None, now: datetime) -> OpenedDemo:

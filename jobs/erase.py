@@ -18,7 +18,7 @@ class EraseReport:
     Attributes:
         store: What went from the lake and the database.
         builds_removed: Builds that held one of the users and are gone.
-        live_build_holds: Whether the live build still does, until the next rebuild.
+        live_build_holds: Whether the live build still does, hidden until the next rebuild.
     """
 
     store: ErasureReceipt
@@ -42,7 +42,10 @@ class EraseReport:
             f"{receipt.num_labels:,} labels, {len(self.builds_removed):,} old builds"
         ]
         if self.live_build_holds:
-            lines.append('the live build still holds them; run "lookalike rebuild"')
+            lines.append(
+                "the live build holds them, and services hide them within seconds; "
+                '"lookalike rebuild" removes them from the disk'
+            )
         return lines
 
 

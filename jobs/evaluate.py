@@ -35,7 +35,7 @@ from jobs.settings import Settings
 from jobs.terminal import Progress, table
 from store.clock import from_us, to_us
 from store.database import Database
-from store.durable import write_atomic
+from store.durable import make_writable, write_atomic
 from store.labels import LabelStore
 from store.lake import EventLake
 from store.workspace import Workspace
@@ -86,6 +86,7 @@ def run(
 
     Raises:
         NothingToEvaluate: If there are no events before the cut or none after.
+        FolderUnusable: If the folder can't be made or written to.
         embedder.errors.NotEnoughData: If there is too little to train on before the cut.
     """
     began = time.monotonic()
@@ -99,6 +100,7 @@ def run(
     cut_us = to_us(cut) if cut is not None else _choose_cut(people, settings.evaluate)
     if cut_us is None or not (people.first_us_N < cut_us).any():
         raise NothingToEvaluate("there are no events to learn from before the cut")
+    make_writable(output)
     with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix="evaluate-") as folder:
         trained = train(
             workspace,

@@ -11,18 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.service import LookalikeService
 from jobs.auditing import record_read
 from jobs.errors import UserListInvalid
-from jobs.parquet import parquet_writer
+from jobs.live import open_live
+from jobs.parquet import check_output, parquet_writer
 from jobs.settings import Settings
 from jobs.staging import stage
 from jobs.terminal import Progress
+from store.audit import EVERYONE
 from store.database import Database
 from store.durable import remove_folder
+from store.erasures import erased_users
 from store.workspace import Workspace
 
 USERS_PER_BATCH = 10_000
@@ -72,17 +74,24 @@ def run(
         progress: Shown to whoever waits.
 
     Raises:
+        FolderUnusable: If the file can't be made there.
         UserListInvalid: If the file of users is empty or no text.
         RiskUnavailable: If there were too few labels for a risk model.
         ModelMissing: If no model is old enough for that time.
     """
+    check_output(output)
     user_ids = None if users_file is None else read_user_ids(users_file)
     details = {"as_of": None if as_of is None else as_of.isoformat(), "output": output.name}
-    record_read(workspace, "export features", user_ids or [None], details, now=now)
-    if as_of is None:
-        service = LookalikeService.open(workspace, config=settings.index)
-        return _write(service, user_ids, output, progress)
-    with _service_of_the_past(workspace, settings, as_of, now, progress) as service:
+    with _service(workspace, settings, as_of, now, progress) as service:
+        details |= {"build_id": service.build_id, "space_id": service.space_id}
+        num_users = service.num_users if user_ids is None else len(user_ids)
+        record_read(
+            workspace,
+            "export features",
+            [EVERYONE] if user_ids is None else user_ids,
+            {**details, "num_users": num_users},
+            now=now,
+        )
         return _write(service, user_ids, output, progress)
 
 
@@ -102,14 +111,26 @@ def read_user_ids(file: Path) -> list[str]:
 
 
 @contextmanager
-def _service_of_the_past(
-    workspace: Workspace, settings: Settings, as_of: datetime, now: datetime, progress: Progress
+def _service(
+    workspace: Workspace,
+    settings: Settings,
+    as_of: datetime | None,
+    now: datetime,
+    progress: Progress,
 ) -> Iterator[LookalikeService]:
-    """Yield a service that knows what was known before a time."""
+    """Yield a service of the live build, or one that knows what was known before a time."""
+    if as_of is None:
+        yield open_live(workspace, settings)
+        return
     database = Database(workspace.ops_url)
     staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
     try:
-        yield LookalikeService.of_directory(workspace, staged.directory, config=settings.index)
+        yield LookalikeService.of_directory(
+            workspace,
+            staged.directory,
+            config=settings.index,
+            erased_users=erased_users(database),
+        )
     finally:
         remove_folder(staged.directory)
 
@@ -124,19 +145,10 @@ def _write(
     with parquet_writer(output, schema) as writer:
         for start in range(0, total, USERS_PER_BATCH):
             stop = min(start + USERS_PER_BATCH, total)
-            features = service.features_of_users(_some(service, user_ids, start, stop))
+            some = service.user_ids(start, stop) if user_ids is None else user_ids[start:stop]
+            features = service.features_of_users(some)
             num_unknown += features.num_rows - int(pc.sum(features["found"]).as_py())
             writer.write_table(features.cast(schema))
             progress("write features", stop, total)
     data_as_of = service.data_as_of.isoformat()
     return FeaturesReport(str(output), total, num_unknown, service.space_id, data_as_of)
-
-
-def _some(
-    service: LookalikeService, user_ids: Sequence[str] | None, start: int, stop: int
-) -> list[str]:
-    """Return some of the ids asked for, or of all there are."""
-    if user_ids is not None:
-        return list(user_ids[start:stop])
-    ids: pa.Array = service.build.users.ids.slice(start, stop - start)
-    return [str(user_id) for user_id in ids.to_pylist()]

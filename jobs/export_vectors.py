@@ -1,6 +1,6 @@
 """`lookalike export vectors`: the vectors of the live build as one Parquet file.
 
-Shape key: `N` users, `D` dimensions.
+Shape key: `M` users at once, `D` dimensions.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,10 +14,13 @@ import pyarrow as pa
 from index.build import Build, load_build
 from index.builds import build_dir
 from index.publish import live_build_id
-from index.vectors import row_blocks
+from index.tombstones import Tombstones
+from index.vectors import Rows, row_blocks
 from jobs.auditing import record_read
-from jobs.parquet import parquet_writer
+from jobs.live import read_erased
+from jobs.parquet import check_output, parquet_writer
 from jobs.terminal import Progress
+from store.audit import EVERYONE
 from store.workspace import Workspace
 
 SCHEMA = pa.schema(
@@ -52,29 +55,40 @@ def run(workspace: Workspace, output: Path, *, now: datetime, progress: Progress
     """Write user_id, vector, num_events and space_id; memory is bounded by a row group.
 
     Raises:
+        FolderUnusable: If the file can't be made there.
         NoLiveBuild: Before the first publish.
         BuildCorrupt: If the live build is damaged.
     """
+    check_output(output)
     build = load_build(build_dir(workspace, live_build_id(workspace)))
     manifest = build.manifest
-    record_read(workspace, "export vectors", [None], {"build_id": manifest.build_id}, now=now)
-    num_users = manifest.num_users
+    every_row = np.arange(manifest.num_users, dtype=np.int64)
+    hidden = Tombstones.none(manifest.num_users).adding(build.users, read_erased(workspace))
+    visible_rows = hidden.visible(every_row)
+    num_users = len(visible_rows)
+    details = {
+        "build_id": manifest.build_id,
+        "space_id": manifest.space_id,
+        "num_users": num_users,
+        "output": output.name,
+    }
+    record_read(workspace, "export vectors", [EVERYONE], details, now=now)
     with parquet_writer(output, SCHEMA) as writer:
-        for rows in row_blocks(num_users, manifest.dim * 4):
-            writer.write_table(_rows(build, rows))
-            progress("write vectors", rows.stop, num_users)
+        for block in row_blocks(num_users, manifest.dim * 4):
+            writer.write_table(_rows(build, visible_rows[block]))
+            progress("write vectors", block.stop, num_users)
     return ExportReport(str(output), num_users, manifest.build_id, manifest.space_id)
 
 
-def _rows(build: Build, rows: slice) -> pa.Table:
+def _rows(build: Build, rows_M: Rows) -> pa.Table:
     """Return some users as a table."""
-    vectors_ND = np.asarray(build.vectors_ND[rows])
-    num, dim = vectors_ND.shape
-    users = build.users.table.slice(rows.start, num)
+    vectors_MD = np.asarray(build.vectors_ND[rows_M])
+    num, dim = vectors_MD.shape
+    users = build.users.table.select(["user_id", "num_events"]).take(pa.array(rows_M))
     offsets = np.arange(0, (num + 1) * dim, dim, dtype=np.int32)
     columns = [
         users["user_id"].cast(pa.string()),
-        pa.ListArray.from_arrays(offsets, pa.array(vectors_ND.ravel())),
+        pa.ListArray.from_arrays(offsets, pa.array(vectors_MD.ravel())),
         users["num_events"],
         pa.repeat(build.manifest.space_id, num),
     ]

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.options import toml_text
-from store.durable import write_atomic
+from store.durable import explain, write_atomic
+from store.errors import FolderUnusable
 from store.workspace import Workspace
 
 
@@ -23,9 +24,16 @@ class InitReport:
 
 
 def run(root: Path) -> InitReport:
-    """Make the folders and write `lookalike.toml`; settings that are there stay as they are."""
-    workspace = Workspace.create(root)
-    created = not workspace.config_file.exists()
-    if created:
-        write_atomic(workspace.config_file, toml_text().encode())
+    """Make the folders and write `lookalike.toml`; settings that are there stay as they are.
+
+    Raises:
+        FolderUnusable: If the directory can't be made or written to.
+    """
+    try:
+        workspace = Workspace.create(root)
+        created = not workspace.config_file.exists()
+        if created:
+            write_atomic(workspace.config_file, toml_text().encode())
+    except OSError as error:
+        raise FolderUnusable(f"{root} can't be made a workspace: {explain(error)}") from error
     return InitReport(str(workspace.root), str(workspace.config_file), created)

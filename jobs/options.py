@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from jobs.settings import Settings
+from jobs.settings import Settings, is_model
 from store.settings import DELIMITER, PREFIX
 
 WIDTH = 100
@@ -19,6 +19,7 @@ HEADER = """\
 # A variable {prefix}<SECTION>{delimiter}<OPTION> wins over this file, as in
 # {prefix}SERVE{delimiter}PORT=9000. Times are UTC.
 """
+BEFORE_SECTIONS = "Before all sections"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the file, such as `index` or `index.hnsw`."""
+    """One table of the file, such as `index` or `index.hnsw`; what stands before has no name."""
 
     name: str
     meaning: str
@@ -42,9 +43,12 @@ class Section:
 
 def sections() -> list[Section]:
     """Return every section with its options, in the order of the settings."""
-    found: list[Section] = []
-    for name, field in Settings.model_fields.items():
-        found.extend(_walk(field.alias or name, _model_of(field), ""))
+    fields = Settings.model_fields
+    plain = [_option(name, field) for name, field in fields.items() if not is_model(field)]
+    found = [Section("", BEFORE_SECTIONS, tuple(plain))]
+    for name, field in fields.items():
+        if is_model(field):
+            found.extend(_walk(field.alias or name, _model_of(field), ""))
     return found
 
 
@@ -52,7 +56,7 @@ def toml_text() -> str:
     """Return the file that `lookalike init` writes; reading it gives the defaults."""
     blocks = [HEADER.format(prefix=PREFIX, delimiter=DELIMITER)]
     for section in sections():
-        head = [f"[{section.name}]", *_comment(section.meaning)]
+        head = [f"[{section.name}]", *_comment(section.meaning)] if section.name else []
         blocks.append("\n".join([*head, *map(_toml_option, section.options)]) + "\n")
     return "\n".join(blocks)
 
@@ -65,12 +69,18 @@ def markdown_text() -> str:
         "<!-- Made by `python -m jobs.options`; change the models, not this page. -->",
         "",
         "`lookalike init` writes all of this, commented, into `lookalike.toml`.",
-        f"A variable `{PREFIX}<SECTION>{DELIMITER}<OPTION>` wins over the file;",
+        f"A variable `{PREFIX}<SECTION>{DELIMITER}<OPTION>` wins over the file,",
+        f"`{PREFIX}<OPTION>` for an option before all sections;",
         f"an option of a table within a section is `{PREFIX}INDEX{DELIMITER}HNSW{DELIMITER}M`.",
         "An unknown section or option is an error.",
     ]
     for section in sections():
-        lines += ["", f"## `[{section.name}]`", "", section.meaning, ""]
+        title = (
+            f"## `[{section.name}]`\n\n{section.meaning}"
+            if section.name
+            else f"## {section.meaning}"
+        )
+        lines += ["", title, ""]
         lines += ["| option | default | allowed | meaning |", "|---|---|---|---|"]
         lines += [_markdown_option(option) for option in section.options]
     return "\n".join(lines) + "\n"
@@ -84,18 +94,14 @@ def _walk(name: str, model: type[BaseModel], meaning: str) -> Iterator[Section]:
     if options or not meaning:
         yield Section(name, meaning or first_line, options)
     for key, field in model.model_fields.items():
-        if _is_model(field):
+        if is_model(field):
             yield from _walk(f"{name}.{key}", _model_of(field), _sentence(field))
         elif _is_table(field):
             yield Section(f"{name}.{key}", _sentence(field), ())
 
 
-def _is_model(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-
-
 def _is_table(field: FieldInfo) -> bool:
-    return _is_model(field) or isinstance(_default(field), dict)
+    return is_model(field) or isinstance(_default(field), dict)
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel]:
@@ -105,7 +111,8 @@ def _model_of(field: FieldInfo) -> type[BaseModel]:
 
 
 def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True, validated_data={})
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def _option(name: str, field: FieldInfo) -> Option:

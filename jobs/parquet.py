@@ -7,7 +7,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.durable import fsync_path
+from store.durable import check_writable, fsync_path
+from store.errors import FolderUnusable
+
+
+def check_output(path: Path) -> None:
+    """Check that a file can be made here, before any work is done for it.
+
+    Raises:
+        FolderUnusable: If the folder is missing or can't be written to, or the path is a folder.
+    """
+    if path.is_dir():
+        raise FolderUnusable(f"{path} is a folder; name a file in it")
+    check_writable(path.parent)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from jobs.settings import Settings
 from jobs.staging import Staged, stage
 from jobs.terminal import Progress, table
 from store.database import Database
-from store.durable import remove_folder
+from store.durable import make_writable, remove_folder
 from store.erasures import erased_users
 from store.workspace import Workspace
 
@@ -45,13 +45,14 @@ class RebuildReport:
                 for check in self.gate.checks
             ],
         )
+        failed = f", not passed: {', '.join(self.gate.reasons)}" if self.gate.reasons else ""
         return [
             f"{self.num_users:,} users, {self.num_violators:,} known violators, "
             f"{self.num_embedded:,} embedded anew, space {self.space_id}",
             *([f"no risk model: {self.why_no_risk}"] if self.why_no_risk else []),
             *checks,
             f"build {self.build_id} {'is live' if self.is_live else 'was refused'}"
-            f" (gate: {self.gate.verdict})",
+            f" (gate: {self.gate.verdict}{failed})",
         ]
 
 
@@ -73,7 +74,11 @@ def run(
         now: When the build counts as made.
         force: Publish although the gate refuses.
         progress: Shown to whoever waits.
+
+    Raises:
+        FolderUnusable: If no build can be written.
     """
+    make_writable(workspace.builds_dir)
     database = Database(workspace.ops_url)
     database.migrate()
     staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)

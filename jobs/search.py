@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from index.answers import NeighborRequest, UnknownUser
-from index.service import LookalikeService
 from jobs.auditing import record_read
 from jobs.errors import UserUnknown
+from jobs.live import open_live
 from jobs.settings import Settings
 from store.workspace import Workspace
 
@@ -43,7 +43,7 @@ def run(
     Raises:
         UserUnknown: If the build has no such user.
     """
-    service = LookalikeService.open(workspace, config=settings.index)
+    service = open_live(workspace, settings)
     record_read(
         workspace, "search", [user_id], {"k": k, "known_violators": known_violators}, now=now
     )

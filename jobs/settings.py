@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from embedder.config import EmbedderConfig
 from embedder.evaluation.config import EvaluationConfig
@@ -43,4 +44,11 @@ class Settings(WorkspaceSettings, env_prefix_target="all"):
 
 def section_names() -> tuple[str, ...]:
     """Return the names of the sections of `lookalike.toml`, in order."""
-    return tuple(field.alias or name for name, field in Settings.model_fields.items())
+    return tuple(
+        field.alias or name for name, field in Settings.model_fields.items() if is_model(field)
+    )
+
+
+def is_model(field: FieldInfo) -> bool:
+    """Tell whether a field is a table of its own, and no plain option."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)

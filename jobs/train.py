@@ -8,6 +8,7 @@ from embedder.config import Preset
 from embedder.training import train
 from jobs.settings import Settings
 from jobs.terminal import Progress
+from store.durable import make_writable
 from store.workspace import Workspace
 
 
@@ -44,7 +45,12 @@ def run(
     seed: int,
     progress: Progress,
 ) -> TrainingReport:
-    """Train, validate and store a model; see `embedder.training.train`."""
+    """Train, validate and store a model; see `embedder.training.train`.
+
+    Raises:
+        FolderUnusable: If no model can be written; told before the training, not after it.
+    """
+    make_writable(workspace.models_dir)
     report = train(
         workspace,
         as_of=as_of,

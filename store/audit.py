@@ -13,6 +13,8 @@ from store.database import Database
 from store.tables import audit_entries
 
 READ_ROWS_MAX = 1_000
+EVERYONE = "*"
+"""Subject of a row about all users at once; its details say of which build, and how many."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class AuditEntry:
         at: When.
         key_name: Whose API key, or which job.
         action: What, for example `neighbors:query`.
-        subject: The user concerned.
+        subject: The user concerned, or `EVERYONE`; None for an action that names no user.
         request_id: Ties the rows of one request together.
         details: Further facts; no event content.
     """
@@ -76,14 +78,14 @@ def read(
 
     Args:
         database: Where they are.
-        subject: Only rows about this user.
+        subject: Only rows about this user, reads of everyone among them.
         limit: At most so many rows, 1 to `READ_ROWS_MAX`.
     """
     if not 1 <= limit <= READ_ROWS_MAX:
         raise ValueError(f"limit is {limit}, not within 1 and {READ_ROWS_MAX}")
     query = select(audit_entries).order_by(audit_entries.c.at_us.desc(), audit_entries.c.id.desc())
     if subject is not None:
-        query = query.where(audit_entries.c.subject == subject)
+        query = query.where(audit_entries.c.subject.in_([subject, EVERYONE]))
     with database.read() as connection:
         rows = connection.execute(query.limit(limit)).all()
     return [

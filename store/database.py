@@ -11,13 +11,20 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 
 from store.errors import DatabaseError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 10_000
 _BEGIN = "sqlite_begin"
+DIALECTS = ("sqlite", "postgresql")
 
 
 class Database:
@@ -27,12 +34,9 @@ class Database:
         """Prepare connections; nothing is opened before the first use.
 
         Raises:
-            DatabaseError: If the URL can't be understood.
+            DatabaseError: If the URL can't be understood, or its driver is not installed.
         """
-        try:
-            self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        except (ArgumentError, ImportError) as error:
-            raise DatabaseError(f"database URL can't be used: {error}") from error
+        self._engine = _engine_of(url)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -55,7 +59,12 @@ class Database:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except (SQLAlchemyError, CommandError, DatabaseError) as error:
-            raise DatabaseError(f"{self._engine.url!r} can't be migrated: {error}") from error
+            raise DatabaseError(f"{self._place} can't be migrated: {error}") from error
+
+    @property
+    def _place(self) -> str:
+        """The URL as it may be shown: without its password and without options."""
+        return self._engine.url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -91,6 +100,24 @@ class Database:
     def close(self) -> None:
         """Close all pooled connections."""
         self._engine.dispose()
+
+
+def _engine_of(url: str) -> Engine:
+    """Return an engine; what is wrong with a URL is told without the URL, which is a secret."""
+    try:
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except (NoSuchModuleError, ImportError) as error:
+        raise DatabaseError(f"database_url can't be used: {error}") from None
+    except (ArgumentError, ValueError):
+        raise DatabaseError(
+            "database_url can't be used: it is no URL that SQLAlchemy reads, such as "
+            "postgresql+psycopg://user:password@host:5432/name or sqlite:////path/ops.sqlite"
+        ) from None
+    if engine.dialect.name not in DIALECTS:
+        raise DatabaseError(
+            f"database_url can't be used: {engine.dialect.name} is none of {', '.join(DIALECTS)}"
+        )
+    return engine
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
+
+from store.errors import FolderUnusable
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -59,3 +62,40 @@ def sha256_file(path: Path) -> str:
 def remove_folder(path: Path) -> None:
     """Remove a folder and all in it; a missing one is fine."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder if it is missing, and check that files can be made in it.
+
+    Raises:
+        FolderUnusable: If they can't; better told now than after an hour of work for such a file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderUnusable(f"{folder} can't be made: {explain(error)}") from error
+    check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be made in a folder, which must be there.
+
+    Raises:
+        FolderUnusable: If they can't.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else explain(error)
+        raise FolderUnusable(f"{folder} can't be written to: {reason}") from error
+
+
+def explain(error: OSError) -> str:
+    """Say in one line what the system refused, and where; without the number of the error."""
+    if error.strerror is None:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(places)}: {error.strerror.lower()}"

@@ -4,6 +4,7 @@ The record is written first, so that an erasure cut short is finished by the nex
 a file sent again brings nobody back: ingest leaves out the events and labels of erased users.
 """
 
+import threading
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from store.clock import to_us
 from store.database import Database
@@ -53,6 +54,27 @@ def erased_users(database: Database) -> set[str]:
     """Return the ids of all users whose erasure was requested, finished or not."""
     with database.read() as connection:
         return set(connection.scalars(select(erasures.c.user_id)))
+
+
+class ErasedUsers:
+    """All erased users, read again only when there are more of them; safe between threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._user_ids: frozenset[str] = frozenset()
+
+    def read(self) -> frozenset[str]:
+        """Return their ids: the same object as long as nobody was added, as nobody ever goes.
+
+        Raises:
+            DatabaseError: If the database can't be read.
+        """
+        with self._lock, self._database.read() as connection:
+            count = connection.scalar(select(func.count()).select_from(erasures))
+            if count != len(self._user_ids):
+                self._user_ids = frozenset(connection.scalars(select(erasures.c.user_id)))
+            return self._user_ids
 
 
 def erase_users(

@@ -3,6 +3,7 @@
 StoreError
 ├── WorkspaceMissing       operator: no workspace there yet
 ├── WorkspaceBusy          operator: another writer holds the lock
+├── FolderUnusable         operator: a folder is no folder, or not ours to write to
 ├── SettingsInvalid        operator: `lookalike.toml` or a variable over it is wrong
 ├── IngestError
 │   ├── FileUnreadable     caller: not the format it claims, empty, cut short
@@ -32,6 +33,10 @@ class WorkspaceMissing(StoreError):
 
 class WorkspaceBusy(StoreError):
     """Another process is writing to the lake."""
+
+
+class FolderUnusable(StoreError):
+    """Nothing can be written to a folder; the message names it and says why."""
 
 
 class SettingsInvalid(StoreError):

@@ -1,6 +1,7 @@
 """Reading `lookalike.toml` and the `LOOKALIKE_…` variables over it.
 
-Each entry point has its own subclass with the sections that it needs, one field a section.
+Each entry point has its own subclass with the sections that it needs, one field a section. What
+all of them need stands before the sections.
 """
 
 import os
@@ -9,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -25,7 +26,7 @@ DELIMITER = "__"
 
 
 class WorkspaceSettings(BaseSettings):
-    """Sections of `lookalike.toml`; `LOOKALIKE_SECTION__OPTION` wins over the file."""
+    """What `lookalike.toml` says; `LOOKALIKE_SECTION__OPTION` wins over the file."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -33,6 +34,13 @@ class WorkspaceSettings(BaseSettings):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="SQLAlchemy URL of the operational database (labels, keys, audit, erasures); "
+        "empty: ops.sqlite in the workspace; a relative path of SQLite starts there too; a URL "
+        f"with a password is better given as {PREFIX}DATABASE_URL",
     )
 
     @classmethod
@@ -63,6 +71,19 @@ class WorkspaceSettings(BaseSettings):
             raise SettingsInvalid(f"environment: {error}") from error
 
 
+class _DatabaseSettings(WorkspaceSettings, extra="ignore"):
+    """The database alone: who needs it must not fail for a mistake in some section."""
+
+
+def configured_database_url(file: Path) -> str:
+    """Return what the file or the environment says of the database; empty if neither does.
+
+    Raises:
+        SettingsInvalid: If the file is no TOML, or this option is no string.
+    """
+    return _DatabaseSettings.read(file).database_url.get_secret_value()
+
+
 def check_environment(sections: Collection[str], environ: Mapping[str, str] = os.environ) -> None:
     """Refuse variables that look like ours and name no section; a typo must not pass silently.
 
@@ -88,9 +109,12 @@ def _explain(error: ErrorDetails) -> str:
     """Say in one line which option is wrong and why."""
     section, *path = [str(part) for part in error["loc"]]
     option = ".".join(path)
+    reason = error["msg"][0].lower() + error["msg"][1:]
+    if section in WorkspaceSettings.model_fields:
+        return f"{section}: {reason}"
     if error["type"] == "extra_forbidden":
         return (
             f"[{section}] has no option {option!r}" if path else f"there is no section [{section}]"
         )
     place = f"[{section}] {option}".rstrip()
-    return f"{place}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"{place}: {reason}"

@@ -1,14 +1,18 @@
 """The directory that holds everything of one deployment."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.errors import WorkspaceMissing
+from store.errors import SettingsInvalid, WorkspaceMissing
+from store.settings import configured_database_url
+
+_SQLITE = re.compile(r"(?P<scheme>sqlite(\+\w+)?:)//(/(?P<path>.*))?")
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where things are; `database_url` replaces the SQLite file by another database."""
+    """Where things are; `database_url` wins over what `lookalike.toml` says of the database."""
 
     root: Path
     database_url: str | None = None
@@ -76,8 +80,21 @@ class Workspace:
 
     @property
     def ops_url(self) -> str:
-        """URL of the operational database."""
-        return self.database_url or f"sqlite:///{self.root / 'ops.sqlite'}"
+        """URL of the operational database, as the settings say now; it may hold a password.
+
+        Raises:
+            SettingsInvalid: If the settings can't be read, or name a database without a file.
+        """
+        url = (
+            self.database_url or configured_database_url(self.config_file) or "sqlite:///ops.sqlite"
+        )
+        sqlite = _SQLITE.fullmatch(url)
+        if sqlite is None:
+            return url
+        path = sqlite["path"] or ":memory:"
+        if path.startswith((":memory:", "file:")):
+            raise SettingsInvalid("database_url: SQLite needs the path of a file here")
+        return f"{sqlite['scheme']}///{self.root / path}"
 
     @property
     def models_dir(self) -> Path:

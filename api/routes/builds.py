@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 from api.call import Call
-from api.errors import RollbackConflict
 from api.routing import GuardedRoute
 from api.schemas import BuildsAnswer, LiveAnswer
 from api.shapes import build_body
@@ -70,7 +69,7 @@ async def roll_back_build(call: Call, build_id: str) -> LiveAnswer:
     Naming the build that is taken back keeps a repeated call, or two operators at once, from
     rolling back twice: the second one gets 409.
     """
-    return await _swing(call, "builds.rollback", build_id, _roll_back_if_live)
+    return await _swing(call, "builds.rollback", build_id, _roll_back)
 
 
 def _promote_unless_live(workspace: Workspace, build_id: str) -> LivePointer:
@@ -80,12 +79,8 @@ def _promote_unless_live(workspace: Workspace, build_id: str) -> LivePointer:
     return promote(workspace, build_id)
 
 
-def _roll_back_if_live(workspace: Workspace, build_id: str) -> LivePointer:
-    pointer = read_live(workspace)
-    live = None if pointer is None else pointer.live
-    if live != build_id:
-        raise RollbackConflict(f"build {build_id} is not live, {live} is; nothing was changed")
-    return rollback(workspace)
+def _roll_back(workspace: Workspace, build_id: str) -> LivePointer:
+    return rollback(workspace, expected_live=build_id)
 
 
 async def _swing(

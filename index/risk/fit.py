@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embedder.config import BENIGN_MIN
 from embedder.embedder import Embedder
 from embedder.opinion import OPINION
 from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
@@ -88,7 +89,9 @@ def fit_risk(
         TooFewLabels: If there are not enough held-out labels of both classes; a build then has no
             risk model and says so.
     """
-    labelled = choose_references(lake, view, as_of=as_of, config=config)
+    labelled = choose_references(
+        lake, view, as_of=as_of, config=config, benign_min=embedder.benign_min
+    )
     window = window_of(labelled, embedder, as_of=as_of)
     told = ~embedder.held_out(labelled.user_ids)
     counts = check_labels(labelled, window, told, config)
@@ -161,12 +164,17 @@ def check_labels(
 
 
 def choose_references(
-    lake: EventLake, view: LabelView, *, as_of: datetime, config: RiskConfig
+    lake: EventLake,
+    view: LabelView,
+    *,
+    as_of: datetime,
+    config: RiskConfig,
+    benign_min: int = BENIGN_MIN,
 ) -> Labelled:
     """Return the labelled users with events, thinned to the configured numbers."""
     users = lake.users(as_of=as_of, cutoffs=view.cutoffs())
     ids = users["user_id"].combine_chunks()
-    labels: UserLabels = join_labels(ids, view)
+    labels: UserLabels = join_labels(ids, view, benign_min=benign_min)
     rng = np.random.default_rng([config.seed, 1])
     kept, votes = [], []
     for kind, most in ((1, config.gallery_violators_max), (0, config.gallery_others_max)):

@@ -12,6 +12,8 @@ import api.__main__
 from index.config import IndexConfig
 from index.live import LiveService
 from index.service import LookalikeService
+from store.database import Database
+from store.erasures import ErasedUsers
 from store.workspace import Workspace
 from tests.index_fakes import open_fake_service
 
@@ -24,7 +26,12 @@ def application() -> FastAPI:
     configure_logs()
     workspace, settings = api.__main__.read_environment()
     services = make_services(workspace, index=settings.index, serve=settings.serve)
-    live = LiveService(workspace, settings.index, open_service=open_service)
+    live = LiveService(
+        workspace,
+        settings.index,
+        read_erased=ErasedUsers(Database(workspace.ops_url)).read,
+        open_service=open_service,
+    )
     return create_app(replace(services, live=live))
 
 

@@ -116,6 +116,7 @@ def test_builds_are_listed_promoted_and_rolled_back_over_http(tmp_path: Path) ->
     assert (rolled_back["live"], rolled_back["previous"]) == (first, second)
     assert served == first
     assert again.status_code == 409
+    assert again.json()["type"] == "urn:lookalike:problem:rollback-conflict"
     assert [answer.json()["live"] for answer in promoted] == [second, second]
     assert [answer.json()["previous"] for answer in promoted] == [first, first]
     assert unknown.status_code == 404
@@ -207,6 +208,25 @@ def test_stopping_writes_every_audit_row(tmp_path: Path) -> None:
     assert len(_audited(workspace)) == 200
 
 
+def test_the_service_uses_the_database_that_the_environment_names(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "workspace")
+    publish_users(workspace, seed=1)
+    other = tmp_path / "other.sqlite"
+    (workspace.root / "ops.sqlite").rename(other)
+    named = {"LOOKALIKE_DATABASE_URL": f"sqlite:///{other}"}
+    secret = make_key(Workspace(workspace.root, named["LOOKALIKE_DATABASE_URL"]), "someone", "*")
+    with (
+        serving(workspace, tmp_path / "log", workers=2, variables=named) as server,
+        server.client(secret) as client,
+    ):
+        assert client.get("/v1/users/ü/neighbors").status_code == 200
+
+    assert [row.subject for row in _audited(Workspace(workspace.root, f"sqlite:///{other}"))] == [
+        "ü"
+    ]
+    assert not (workspace.root / "ops.sqlite").exists()
+
+
 def run_main(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "api", *arguments], capture_output=True, text=True, timeout=60
@@ -222,7 +242,8 @@ def test_no_workspace_is_one_line_and_status_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["[serve]\nport = 99999999\n", "[serve]\ncolour = 1\n", "[serve\n"]
+    "line",
+    ["[serve]\nport = 99999999\n", "[serve]\ncolour = 1\n", "[serve\n", "database_url = 3\n"],
 )
 def test_wrong_settings_are_one_line_and_status_1(tmp_path: Path, line: str) -> None:
     make_workspace(tmp_path).config_file.write_text(line)
@@ -234,13 +255,27 @@ def test_wrong_settings_are_one_line_and_status_1(tmp_path: Path, line: str) -> 
     assert done.stderr.count("\n") == 1
 
 
-def test_a_port_in_use_is_status_1(tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
     make_workspace(tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = run_main("-w", str(tmp_path), "--port", str(taken.getsockname()[1]))
+        port = str(taken.getsockname()[1])
+        alone = run_main("-w", str(tmp_path), "--port", port)
+        several = run_main("-w", str(tmp_path), "--port", port, "--workers", "2")
+
+    for done in (alone, several):
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: can't listen on 127.0.0.1 port {port}: address")
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "x" * 300])
+def test_a_host_that_is_not_ours_is_one_line_and_status_1(tmp_path: Path, host: str) -> None:
+    make_workspace(tmp_path)
+
+    done = run_main("-w", str(tmp_path), "--host", host)
 
     assert done.returncode == 1
-    assert "address already in use" in done.stderr.lower()
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"error: can't listen on {host} port 0: ")
+    assert done.stderr.count("\n") == 1

@@ -261,6 +261,60 @@ def test_a_missing_model_is_named_with_the_remedy(copied: Workspace, capsys: Cap
     assert ground_and_derived(copied) == before
 
 
+# Places that can't be written to.
+
+
+@pytest.mark.parametrize("below", ["", "workspace", "deep/workspace"])
+def test_a_file_in_the_way_of_a_new_workspace_is_named(
+    tmp_path: Path, capsys: Capture, below: str
+) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / below
+    assert f"error: {root} can't be made a workspace: " in refused(capsys, "init", "-w", root)
+
+
+def test_an_output_that_can_not_be_written_is_told_before_any_work(
+    workspace: Workspace, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "file").touch()
+    below_file, absent = tmp_path / "file" / "out", tmp_path / "absent" / "out"
+    for command in (("export", "vectors"), ("export", "features"), ("evaluate",)):
+        message = refused(capsys, *command, "-o", below_file, "-w", workspace.root)
+        assert "not a directory" in message
+    for command in (("export", "vectors"), ("export", "features")):
+        assert "absent can't be written to: no such file" in refused(
+            capsys, *command, "-o", absent, "-w", workspace.root
+        )
+        assert "is a folder" in refused(capsys, *command, "-o", tmp_path, "-w", workspace.root)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("lake", ("ingest", "events", "events.csv")),
+        ("tmp", ("ingest", "events", "events.csv")),
+        ("models", ("train", "--preset", "fast")),
+        ("builds", ("rebuild",)),
+    ],
+)
+def test_a_workspace_that_can_not_be_written_to_is_named_with_the_folder(
+    copied: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    folder: str,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("events.csv").write_text(HEADER + "al,1,join\n")
+    shutil.rmtree(copied.root / folder)
+    (copied.root / folder).touch()
+    message = refused(capsys, *command, "-w", copied.root)
+    assert str(copied.root / folder) in message
+    assert "Errno" not in message
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 

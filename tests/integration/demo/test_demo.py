@@ -2,13 +2,15 @@
 
 import json
 import re
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.cli import FAILED, run
-from jobs.demo import DemoReport
+from jobs.cli import FAILED, WRONG_USAGE, run
+from jobs.demo import DemoReport, DemoRow
 from store.workspace import Workspace
 from tests.integration.demo.conftest import FinishedDemo, run_json
 
@@ -52,12 +54,46 @@ def test_a_finished_demo_is_shown_again_and_served_with_a_new_key(
         served.append({"root": workspace.root, **options})
 
     monkeypatch.setattr("jobs.serve.run", serve)
-    assert run(["demo", str(demo.directory), "--port", "18080"]) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert run(["demo", str(demo.directory), "--port", str(port)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(FIGURES[0])]
-    assert "address http://127.0.0.1:18080/" in lines
+    assert f"address http://127.0.0.1:{port}/" in lines
     assert any(re.fullmatch(r"key lk_\S+", line) for line in lines)
-    assert served == [{"root": demo.directory, "host": "127.0.0.1", "port": 18080, "workers": None}]
+    assert served == [{"root": demo.directory, "host": "127.0.0.1", "port": port, "workers": None}]
+
+
+def test_a_port_in_use_is_told_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert run(["demo", str(tmp_path / "demo"), "--port", port]) == FAILED
+    assert f"can't listen on 127.0.0.1 port {port}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_too_little_is_said_once_and_in_narrow_lines(demo: FinishedDemo) -> None:
+    reason = "not measurable here, because " + "there is too little of everything; " * 6
+    rows = [DemoRow(figure, 6, None, None, None, reason) for figure in FIGURES]
+    report = DemoReport.from_dict(demo.report)
+    lines = replace(report, num_users=1000, workspace="w", rows=tuple(rows)).lines()
+    assert max(map(len, lines)) <= 100
+    assert " ".join(lines).count("not measurable here") == 1
+    assert "--users 5000" in " ".join(lines)
+    whole = replace(report, rows=tuple(row for row in report.rows if row.why_not is None)).lines()
+    assert "--users" not in " ".join(whole)
+
+
+def test_fewer_users_than_make_a_platform_are_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", str(tmp_path / "demo"), "--users", "999"]) == WRONG_USAGE
+    assert "should be greater than or equal to 1000" in capsys.readouterr().err
 
 
 def test_report_survives_its_file(demo: FinishedDemo) -> None:

@@ -154,3 +154,48 @@ def test_half_written_models_are_not_listed(model: Path) -> None:
     (model.parent / ".abc.staged").mkdir()
     (model.parent / "empty").mkdir()
     assert [one["space_id"] for one in list_models(model.parent)] == [model.name]
+
+
+DAMAGES = {
+    "missing": None,
+    "empty": b"",
+    "cut": b'{"format_version": 1, "space_id": "abc", "creat',
+    "no object": b"[1]",
+    "no text": b"\xff\xfe",
+    "without a time": b'{"format_version": 1, "model": {}, "schema": {}, "space_id": "a",'
+    b' "checksums": {"weights.safetensors": "ab"}, "created_at": "2026-01-01"}',
+    "of a later version": b'{"format_version": 99}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_model_is_passed_over_with_a_warning_and_refused_when_named(
+    model: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = model.parent / "0damaged"
+    damaged.mkdir()
+    if damage is not None:
+        (damaged / MANIFEST).write_bytes(damage)
+    assert newest_model(model.parent, as_of=AS_OF) == model
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("model 0damaged is passed over: ")
+    with pytest.raises((ModelCorrupt, ModelMissing), match="0damaged") as refused:
+        Embedder.load(damaged)
+    assert "\n" not in str(refused.value)
+
+
+def test_where_every_model_is_damaged_that_is_said(model: Path) -> None:
+    (model / MANIFEST).write_bytes(b"{")
+    with pytest.raises(ModelMissing, match="every model is damaged"):
+        newest_model(model.parent, as_of=AS_OF)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+def test_training_again_repairs_a_damaged_model(
+    model: Path, people: SequenceBatch, label: np.ndarray, name: str
+) -> None:
+    """Equal data give the same space, so the damaged folder is in the way of its own remedy."""
+    for damage in (lambda file: file.write_bytes(b"{"), Path.unlink):
+        damage(model / name)
+        again = train_small(people, SCHEMA, model.parent, label=label)
+        assert Embedder.load(again).space_id == model.name

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from index.errors import (
     BuildCorrupt,
     BuildInvalid,
     BuildMissing,
+    BuildNotLive,
     BuildNotServable,
     NoLiveBuild,
     NothingToRollBack,
@@ -109,6 +112,36 @@ def test_rollback_goes_back_and_forth(workspace: Workspace) -> None:
     pointer = rollback(workspace, now=NOW)
     assert (pointer.live, pointer.previous) == (first, second)
     assert rollback(workspace, now=NOW).live == second
+
+
+def test_rollback_of_a_build_that_is_not_live_changes_nothing(workspace: Workspace) -> None:
+    first, second = publish_days(workspace, 2)
+    pointer = read_live(workspace)
+    for named in (first, "b0"):
+        with pytest.raises(BuildNotLive, match=f"{second} is; nothing was changed"):
+            rollback(workspace, expected_live=named, now=NOW)
+    assert read_live(workspace) == pointer
+    assert rollback(workspace, expected_live=second, now=NOW).live == first
+
+
+def test_a_publish_that_comes_before_the_lock_keeps_a_rollback_from_taking_it_back(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third build goes live after the rollback was asked for and before it has the lock."""
+    _, second = publish_days(workspace, 2)
+
+    @contextmanager
+    def publishing_meanwhile(workspace: Workspace) -> Iterator[None]:
+        publish_build(workspace, build_input(unit_vectors(5)), now=NOW + timedelta(days=9))
+        with publish_lock(workspace):
+            yield
+
+    monkeypatch.setattr("index.builds.publish_lock", publishing_meanwhile)
+    with pytest.raises(BuildNotLive, match=second):
+        rollback(workspace, expected_live=second, now=NOW)
+    pointer = read_live(workspace)
+    assert pointer is not None
+    assert pointer.previous == second
 
 
 def test_rollback_needs_a_previous_build(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,26 @@ def test_a_build_without_the_risk_that_the_live_one_has_is_refused(workspace: Wo
     assert check(report_of(staged), "risk_lost").passed
     assert check(report_of(live, live), "risk_lost").passed
     assert not check(report_of(staged, live), "risk_lost").passed
+
+
+def test_a_build_of_an_earlier_time_than_the_live_one_is_refused(workspace: Workspace) -> None:
+    given = build_input(unit_vectors(20))
+    earlier = replace(given, data_as_of=given.data_as_of - timedelta(seconds=0.5))
+    live, past = (stage(workspace, one, IndexConfig()) for one in (given, earlier))
+    refused = report_of(past, live)
+    assert refused.reasons == ("older_than_live",)
+    assert check(refused, "older_than_live").value == 1
+    assert report_of(live, past).passed
+    assert report_of(past, past).passed, "the same time again is no step back"
+    assert report_of(past).passed
+
+
+def test_counts_are_whole_numbers_and_shares_are_not(workspace: Workspace) -> None:
+    staged = stage(workspace, build_input(clustered_vectors(200, 16, num_clusters=5)))
+    shares = {"users_lost_share", "recall_lower_bound", "poor_queries_share"}
+    for one in report_of(staged, staged).to_dict()["checks"]:
+        kinds = {type(one["value"]), type(one["threshold"])}
+        assert kinds == ({float} if one["name"] in shares else {int}), one
 
 
 def test_graph_that_loses_neighbors_is_refused(workspace: Workspace) -> None:

@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from index.answers import NeighborAnswer, NeighborRequest
+from index.answers import NeighborAnswer, NeighborRequest, UserProfile
 from index.builds import build_dir, promote, prune, rollback
 from index.config import IndexConfig
-from index.errors import NoLiveBuild
-from index.live import RETRY_AFTER, LiveService
+from index.errors import BuildCorrupt, NoLiveBuild
+from index.live import RETRY_FIRST, RETRY_MAX, LiveService
+from index.service import LookalikeService
+from store.errors import DatabaseError
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
@@ -34,10 +36,29 @@ class Clock:
         return self.now
 
 
-def live_service(workspace: Workspace, clock: Clock | None = None) -> LiveService:
+class Erasures:
+    """Erased users, or a database that can't be read."""
+
+    def __init__(self) -> None:
+        self.user_ids: frozenset[str] = frozenset()
+        self.is_broken = False
+
+    def __call__(self) -> frozenset[str]:
+        if self.is_broken:
+            raise DatabaseError("the disk is full")
+        return self.user_ids
+
+    def add(self, row: int) -> None:
+        self.user_ids |= {user_name(row)}
+
+
+def live_service(
+    workspace: Workspace, clock: Clock | None = None, erasures: Erasures | None = None
+) -> LiveService:
     return LiveService(
         workspace,
         IndexConfig(),
+        read_erased=erasures or Erasures(),
         open_service=lambda where, build_id, config: open_fake_service(where, build_id, config),
         clock=clock or Clock(),
     )
@@ -113,10 +134,37 @@ def test_damaged_build_leaves_the_old_one_in_service(workspace: Workspace) -> No
     assert "vectors.npy" in (live.status().error or "")
     path.write_bytes(whole)
     assert not live.refresh(), "it is not read again and again"
-    clock.now += RETRY_AFTER
+    clock.now += RETRY_FIRST
     assert live.refresh()
     assert live.current().build_id == second
     assert live.status().error is None
+
+
+def test_a_damaged_build_is_tried_soon_at_first_and_then_ever_later(workspace: Workspace) -> None:
+    clock, tried = Clock(), 0
+
+    def open_or_fail(where: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:
+        nonlocal tried
+        tried += 1
+        raise BuildCorrupt("damaged")
+
+    live = LiveService(workspace, IndexConfig(), open_service=open_or_fail, clock=clock)
+    publish_day(workspace, 0)
+    waits = []
+    for _ in range(7):
+        waited, before = timedelta(), tried
+        while tried == before:
+            live.refresh()
+            clock.now += RETRY_FIRST
+            waited += RETRY_FIRST
+        waits.append(waited.total_seconds())
+    assert waits[1:] == [0.5, 1, 2, 4, 8, RETRY_MAX.total_seconds()]
+    publish_day(workspace, 1)
+    before = tried
+    live.refresh()
+    clock.now += RETRY_FIRST
+    live.refresh()
+    assert tried == before + 2, "another build is tried at once, and soon again"
 
 
 def test_damaged_pointer_leaves_the_old_one_in_service(workspace: Workspace) -> None:
@@ -129,6 +177,77 @@ def test_damaged_pointer_leaves_the_old_one_in_service(workspace: Workspace) -> 
     workspace.live_file.unlink()
     live.refresh()
     assert live.current().build_id == first
+
+
+def is_known(live: LiveService, row: int) -> bool:
+    return isinstance(live.current().profile(user_name(row)), UserProfile)
+
+
+def test_erased_users_are_hidden_at_the_load_and_as_they_come(workspace: Workspace) -> None:
+    erasures = Erasures()
+    live = live_service(workspace, erasures=erasures)
+    erasures.add(3)
+    assert not live.follow_erasures(), "nothing is loaded yet"
+    publish_day(workspace, 0)
+    live.refresh()
+    assert [is_known(live, row) for row in (3, 4)] == [False, True]
+    before = live.current()
+    assert not live.follow_erasures()
+    assert live.current() is before
+    erasures.add(4)
+    assert live.follow_erasures()
+    assert [is_known(live, row) for row in (3, 4, 5)] == [False, False, True]
+    assert isinstance(before.profile(user_name(4)), UserProfile), "a request ends as it began"
+    publish_day(workspace, 1)
+    assert live.refresh()
+    assert [is_known(live, row) for row in (3, 4, 5)] == [False, False, True]
+
+
+def test_a_user_erased_while_a_build_is_loading_is_hidden_in_it(workspace: Workspace) -> None:
+    erasures = Erasures()
+
+    def open_slowly(where: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:
+        opened = open_fake_service(where, build_id, config)
+        erasures.add(3)
+        live.follow_erasures()
+        return opened
+
+    live = LiveService(
+        workspace, IndexConfig(), read_erased=erasures, open_service=open_slowly, clock=Clock()
+    )
+    publish_day(workspace, 0)
+    live.refresh()
+    assert not is_known(live, 3)
+
+
+def test_nothing_is_served_before_it_is_known_who_was_erased(workspace: Workspace) -> None:
+    clock, erasures = Clock(), Erasures()
+    live = live_service(workspace, clock, erasures)
+    publish_day(workspace, 0)
+    erasures.is_broken = True
+    live.refresh()
+    with pytest.raises(NoLiveBuild, match="disk is full"):
+        live.current()
+    erasures.is_broken = False
+    clock.now += RETRY_FIRST
+    assert live.refresh()
+
+
+def test_erasures_that_can_not_be_read_are_told_and_the_known_ones_hold(
+    workspace: Workspace,
+) -> None:
+    erasures = Erasures()
+    live = live_service(workspace, erasures=erasures)
+    erasures.add(3)
+    publish_day(workspace, 0)
+    live.refresh()
+    erasures.is_broken = True
+    assert not live.follow_erasures()
+    assert live.status().error == "the erasures can't be read: the disk is full"
+    assert not is_known(live, 3)
+    erasures.is_broken = False
+    assert not live.follow_erasures()
+    assert live.status().error is None
 
 
 def test_build_that_is_pruned_away_goes_on_answering(workspace: Workspace) -> None:

@@ -334,3 +334,86 @@ def test_encoder_of_another_space_is_refused(service: LookalikeService) -> None:
         LookalikeService(service.build, FakeEmbedder(space_id="space-b"), FakeRisk(), IndexConfig())
     with pytest.raises(BuildCorrupt):
         LookalikeService(service.build, FakeEmbedder(dim=3), FakeRisk(), IndexConfig())
+
+
+ERASED = [user_name(row) for row in (*range(20, 90), 120)]
+LEFT = [row for row in range(200) if user_name(row) not in ERASED]
+REQUESTS = [
+    NeighborRequest(k=25, exact=True),
+    NeighborRequest(k=25),
+    NeighborRequest(k=1, known_violators=True),
+    NeighborRequest(k=25, filter=Filter(min_events=11)),
+    NeighborRequest(k=1_000),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_erased_users_are_no_neighbors_and_take_no_place(
+    service: LookalikeService, request_: NeighborRequest
+) -> None:
+    """The oracle is a longer answer of all users, the erased ones left out."""
+    asked = [user_name(row) for row in (7, 95, 199)]
+    everyone = replace(request_, k=1_000)
+    whole = [ids(answer) for answer in service.neighbors_of_users(asked, everyone)]
+    expected = [[one for one in hits if one not in ERASED][: request_.k] for hits in whole]
+    erased = service.without_users(ERASED)
+    assert [ids(answer) for answer in erased.neighbors_of_users(asked, request_)] == expected
+    of_vectors = erased.neighbors_of_vectors(VECTORS[[7]], SPACE_ID, request_)
+    assert not set(ids(of_vectors[0])) & set(ERASED)
+    of_events = erased.neighbors_of_events([[event(amount=2.0)]], request_)
+    assert not set(ids(of_events[0])) & set(ERASED)
+    assert len(ids(of_events[0])) == len(ids(of_vectors[0]))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_where_nearly_all_look_alikes_are_erased_the_others_are_still_found(
+    workspace: Workspace, exact: bool
+) -> None:
+    vectors = VECTORS.copy()
+    vectors[10:150] = vectors[9]
+    vectors[10:150:7] = unit_vectors(20, seed=4) * 1e-3 + vectors[9]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    service = service_of(workspace, vectors=vectors)
+    erased = service.without_users([user_name(row) for row in range(10, 148)])
+    (answer,) = erased.neighbors_of_users([user_name(9)], NeighborRequest(k=12, exact=exact))
+    assert len(ids(answer)) == 12
+    assert ids(answer)[:2] == [user_name(148), user_name(149)]
+
+
+def test_an_erased_user_is_unknown_to_everything(service: LookalikeService) -> None:
+    erased = service.without_users(ERASED)
+    gone, there = user_name(50), user_name(7)
+    unknown = UnknownUser(gone)
+    assert erased.profile(gone) == unknown
+    assert erased.profile(there) == service.profile(there)
+    found = erased.neighbors_of_users([gone, there], NeighborRequest(k=3))
+    assert found[0] == unknown
+    assert len(ids(found[1])) == 3
+    risks = erased.risk_of_users([gone, there])
+    assert risks == [unknown, *service.risk_of_users([there])]
+    features = erased.features_of_users([gone, there])
+    assert features["found"].to_pylist() == [False, True]
+    assert features.slice(1) == service.features_of_users([there])
+
+
+def test_erased_users_are_not_counted_or_listed(service: LookalikeService) -> None:
+    erased = service.without_users(ERASED)
+    assert (erased.num_users, erased.num_violators) == (len(LEFT), 1)
+    listed = [*erased.user_ids(0, 50), *erased.user_ids(50, 1_000)]
+    assert listed == [user_name(row) for row in LEFT]
+    assert service.num_users == 200, "the service in use is not changed"
+    assert service.user_ids(198, 300) == [user_name(198), user_name(199)]
+
+
+def test_a_service_may_be_opened_without_erased_users(
+    workspace: Workspace, service: LookalikeService
+) -> None:
+    opened = LookalikeService.open(
+        workspace,
+        config=IndexConfig(),
+        erased_users=ERASED,
+        load_embedder=lambda _: FakeEmbedder(),
+        load_risk_model=lambda _: FakeRisk(),
+    )
+    assert opened.num_users == len(LEFT)
+    assert opened.without_users(ERASED[:3]) is opened

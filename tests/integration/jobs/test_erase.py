@@ -1,12 +1,17 @@
 """Erasing through the command line: out of everything, and not back."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
 
 from index.builds import list_builds
 from index.users import read_users
 from jobs.simulator.simulation import SimulationReport
 from store.workspace import Workspace
-from tests.integration.jobs.conftest import invoke
+from tests.integration.jobs.conftest import WITH_RISK, invoke
 from tests.integration.jobs.test_rebuild import live_build, some_users
 
 
@@ -36,6 +41,40 @@ def test_an_erased_user_is_gone_from_events_labels_and_builds(
     assert user not in builds[rebuilt]
     assert other in builds[rebuilt]
     assert "has no user" in invoke("search", user, "-w", workspace, status=1)["error"]
+
+
+def test_an_erased_user_is_not_answered_about_before_the_next_rebuild(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*WITH_RISK)
+    invoke("rebuild", "-w", workspace)
+    build = live_build(workspace)
+    gone, other = some_users(build, 2)
+    k = ("-k", str(build.manifest.num_users - 2))
+    before = ids_of(invoke("search", other, *k, "-w", workspace))
+    assert gone in before
+    assert invoke("erase", gone, "-w", workspace)["live_build_holds"] is True
+    after = ids_of(invoke("search", other, *k, "-w", workspace))
+    assert len(after) == len(before), "somebody else has taken the place"
+    assert gone not in after
+    assert "has no user" in invoke("search", gone, "-w", workspace, status=1)["error"]
+    num_left = build.manifest.num_users - 1
+    for kind in ("vectors", "features"):
+        file = tmp_path / f"{kind}.parquet"
+        assert invoke("export", kind, "-o", file, "-w", workspace)["num_users"] == num_left
+        exported = pq.read_table(file)
+        assert exported["user_id"].to_pylist() == build.users.ids.to_pylist()[1:]
+    vectors = np.array(pq.read_table(tmp_path / "vectors.parquet")["vector"].to_pylist())
+    assert np.array_equal(vectors.astype(np.float32), build.vectors_ND[1:])
+    users = tmp_path / "users.txt"
+    users.write_text(f"{gone}\n{other}\n")
+    file = tmp_path / "two.parquet"
+    invoke("export", "features", "--users", users, "-o", file, "-w", workspace)
+    assert pq.read_table(file)["found"].to_pylist() == [False, True]
+
+
+def ids_of(report: dict[str, Any]) -> list[str]:
+    return [hit["user_id"] for hit in report["neighbors"]]
 
 
 def test_an_erased_user_does_not_come_back_with_the_file_they_came_in(

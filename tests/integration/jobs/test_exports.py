@@ -10,6 +10,7 @@ import pytest
 from index.answers import NeighborAnswer, NeighborRequest
 from index.config import IndexConfig
 from index.service import LookalikeService
+from store.audit import EVERYONE
 from store.audit import read as read_audit
 from store.database import Database
 from store.workspace import Workspace
@@ -48,10 +49,35 @@ def test_every_read_of_a_user_leaves_an_audit_row(workspace: Path, tmp_path: Pat
     invoke("export", "vectors", "-o", tmp_path / "vectors.parquet", "-w", workspace)
     rows = read_audit(Database(Workspace.open(workspace).ops_url))
     assert [(row.action, row.subject) for row in rows] == [
-        ("export vectors", None),
+        ("export vectors", EVERYONE),
         ("search", user),
     ]
+    manifest = live_build(workspace).manifest
+    assert rows[0].details["build_id"] == manifest.build_id
+    assert rows[0].details["num_users"] == manifest.num_users
     assert all(row.key_name.startswith("terminal:") for row in rows)
+
+
+def test_an_export_of_features_says_whose_were_read(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*WITH_RISK)
+    invoke("rebuild", "-w", workspace)
+    two = some_users(live_build(workspace), 2)
+    users, file = tmp_path / "users.txt", tmp_path / "features.parquet"
+    users.write_text("\n".join(two))
+    database = Database(Workspace.open(workspace).ops_url)
+    export = ("export", "features", "-o", file, "-w", workspace)
+    invoke(*export, "--users", users)
+    assert sorted(row.subject or "" for row in read_audit(database)) == two
+    invoke(*export)
+    invoke(*export, "--as-of", "2025-05-10")
+    past, live = read_audit(database, limit=2)
+    assert (past.subject, live.subject) == (EVERYONE, EVERYONE)
+    assert live.details["num_users"] == live_build(workspace).manifest.num_users
+    assert 0 < past.details["num_users"] <= live.details["num_users"]
+    assert past.details["as_of"] == "2025-05-10T00:00:00+00:00"
+    database.close()
 
 
 def test_an_export_that_fails_leaves_no_file(built_workspace: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from index.build import Build, load_build
+from jobs.cli import run
 from jobs.simulator.simulation import SimulationReport
 from tests.integration.jobs.conftest import WITH_RISK, invoke
 
@@ -72,8 +74,8 @@ def test_a_refused_build_is_kept_and_not_live_unless_forced(
     first = invoke("rebuild", "-w", workspace)["build_id"]
     monkeypatch.setenv("LOOKALIKE_GATE__SHRINK_MAX", "0")
     refused = invoke("rebuild", "--as-of", CUT, "-w", workspace, status=3)
-    (check,) = [c for c in refused["gate"]["checks"] if not c["passed"]]
-    assert check["name"] == "users_lost_share"
+    failed = [check["name"] for check in refused["gate"]["checks"] if not check["passed"]]
+    assert failed == ["older_than_live", "users_lost_share"]
     assert live_build(workspace).manifest.build_id == first
     listed = {b["build_id"]: b for b in invoke("builds", "list", "-w", workspace)["builds"]}
     assert listed[refused["build_id"]]["gate"] == "refused"
@@ -82,6 +84,21 @@ def test_a_refused_build_is_kept_and_not_live_unless_forced(
     assert forced["gate"]["verdict"] == "forced"
     assert live_build(workspace).manifest.build_id == forced["build_id"]
     assert invoke("builds", "rollback", "-w", workspace)["live"] == first
+
+
+def test_a_rebuild_of_a_past_time_does_not_replace_a_later_build_unless_forced(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = invoke("rebuild", "--as-of", "2025-05-20", "-w", workspace)["build_id"]
+    arguments = ["rebuild", "--as-of", "2025-05-19T23:59:00Z", "-w", str(workspace)]
+    assert run(arguments) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("was refused (gate: refused, not passed: older_than_live)")
+    assert re.search(r"^older_than_live +no +60 +0 +data as of 2025-05-19", "\n".join(lines), re.M)
+    assert re.search(r"^users_lost_share +yes +0\.\d{3} +0\.100 ", "\n".join(lines), re.M)
+    assert live_build(workspace).manifest.build_id == live
+    assert invoke(*arguments, "--force")["is_live"] is True
+    assert invoke("rebuild", "-w", workspace)["gate"]["verdict"] == "passed"
 
 
 def build_files(workspace: Path) -> dict[str, bytes]:

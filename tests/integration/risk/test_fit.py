@@ -56,6 +56,19 @@ def test_a_thinned_gallery_stands_for_all(outcome: Outcome) -> None:
         )
 
 
+def test_who_counts_as_benign_is_what_the_encoder_was_trained_with(
+    outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outcome.embedder.benign_min == outcome.embedder.manifest["config"]["benign_min"]
+    manifest = dict(outcome.embedder.manifest)
+    manifest["config"] = manifest["config"] | {"benign_min": 1_000_000}
+    before = outcome.risk.about["num_references"]
+    monkeypatch.setattr(outcome.embedder, "manifest", manifest)
+    risk = fit_risk(outcome.lake, outcome.labels, outcome.embedder, as_of=AS_OF, config=RISK)
+    users = outcome.lake.users(as_of=AS_OF, cutoffs=outcome.labels.cutoffs())
+    assert before < risk.about["num_references"] == users.num_rows
+
+
 def test_too_few_labels_are_said_openly(outcome: Outcome) -> None:
     demanding = RISK.model_copy(update={"labels_min": 5000})
     with pytest.raises(TooFewLabels, match="needs 5000 violators"):

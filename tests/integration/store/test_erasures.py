@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from store.database import Database
-from store.erasures import erase_users, erased_users
+from store.erasures import ErasedUsers, erase_users, erased_users
 from store.errors import WorkspaceBusy
 from store.lake import EventLake
 from store.locks import exclusive_lock
@@ -60,6 +60,21 @@ def test_an_erased_user_is_nowhere(filled: Workspace, database: Database) -> Non
     assert erased_users(database) == {"al", "never seen"}
     for part in filled.lake_dir.rglob("*.parquet"):
         assert "al" not in pq.read_table(part).column("user_id").to_pylist()
+
+
+def test_erased_users_are_read_again_only_when_there_are_more(
+    filled: Workspace, database: Database
+) -> None:
+    watched = ErasedUsers(database)
+    assert watched.read() == set()
+    erase_users(filled, database, ["al"], now=NOW)
+    first = watched.read()
+    assert first == {"al"}
+    assert watched.read() is first
+    erase_users(filled, database, ["al"], now=NOW)
+    assert watched.read() is first
+    erase_users(filled, database, ["bo", "cy"], now=NOW)
+    assert watched.read() == {"al", "bo", "cy"}
 
 
 def test_other_users_keep_every_event_in_order(filled: Workspace, database: Database) -> None:

@@ -176,6 +176,9 @@ class FakeLive:
     def refresh(self) -> bool:
         return False
 
+    def follow_erasures(self) -> bool:
+        return False
+
     def status(self) -> LiveStatus:
         build_id = None if self.build is None else self.build.build_id
         return LiveStatus(build_id, None, None, self.error)

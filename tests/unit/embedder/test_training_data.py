@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from embedder.training_data import ALWAYS_KNOWN_US, join_labels, joined, sample_users
 from store.labels import LabelView
@@ -54,6 +55,18 @@ def test_kinds_are_policies_or_groups_and_do_not_depend_on_the_order() -> None:
 def test_where_benign_labels_are_few_everybody_not_known_is_an_other() -> None:
     labels = join_labels(pa.array(IDS), view_of([{"user_id": "u001", "label": 1}]))
     assert labels.label.tolist() == [int(one == "u001") for one in IDS]
+
+
+@pytest.mark.parametrize(
+    ("num_benign", "benign_min", "unlabelled"), [(4, 5, 0), (5, 5, -1), (0, 0, -1), (0, 1, 0)]
+)
+def test_how_many_benign_labels_are_few_is_a_setting(
+    num_benign: int, benign_min: int, unlabelled: int
+) -> None:
+    rows: list[dict[str, Any]] = [{"user_id": "u000", "label": 1}]
+    rows += [{"user_id": one, "label": 0} for one in IDS[1 : 1 + num_benign]]
+    labels = join_labels(pa.array(IDS), view_of(rows), benign_min=benign_min)
+    assert labels.label.tolist() == [1, *[0] * num_benign, *[unlabelled] * (99 - num_benign)]
 
 
 def test_without_labels_nothing_is_known() -> None:

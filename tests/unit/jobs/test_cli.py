@@ -113,7 +113,8 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (UserUnknown("no user\nof this id"), 1, "no user of this id"),
-        (PermissionError(13, "Permission denied", "/x"), 1, "Permission denied: '/x'"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "error: /x: permission denied"),
+        (OSError("no device"), 1, "error: no device"),
     ],
 )
 def test_failures_have_their_status_and_one_line(

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from store.audit import AuditEntry, read, record, record_all
+from store.audit import EVERYONE, AuditEntry, read, record, record_all
 from store.database import Database
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -26,3 +26,12 @@ def test_one_users_rows_can_be_read(database: Database) -> None:
     for limit in (0, 1001):
         with pytest.raises(ValueError, match="limit"):
             read(database, limit=limit)
+
+
+def test_a_read_of_everyone_is_among_one_users_rows(database: Database) -> None:
+    record_all(
+        database,
+        [AuditEntry(NOW, "job", "export", subject) for subject in (EVERYONE, None, "al", "bo")],
+    )
+    assert [entry.subject for entry in read(database, subject="al")] == ["al", EVERYONE]
+    assert [entry.subject for entry in read(database, subject="cy")] == [EVERYONE]

@@ -70,8 +70,34 @@ def test_a_database_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="not a database"), database.read():
         raise AssertionError("unreachable")
     database.close()
-    with pytest.raises(DatabaseError, match="database URL can't be used"):
-        Database("no url")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "no url: secret",
+        "postgresql://me:secret@host:port/db",
+        "postgresql://me:secret@[::1/db",
+        "postgresql://me:54secret/2@host/db",
+        "postgresql+nodriver://me:secret@host/db",
+        "nodialect://me:secret@host/db",
+        "sqlite://me:secret@host/db",
+    ],
+)
+def test_a_url_that_can_not_be_used_is_one_line_without_its_password(url: str) -> None:
+    with pytest.raises(DatabaseError, match="database_url can't be used") as refused:
+        Database(url)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_what_is_shown_of_a_url_has_no_password(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'absent' / 'ops.sqlite'}?timeout=5")
+    with pytest.raises(DatabaseError, match="can't be migrated") as refused:
+        database.migrate()
+    assert "timeout" not in str(refused.value)
+    database.close()
 
 
 def test_a_database_from_the_future_is_refused(database: Database) -> None:
