@@ -282,13 +282,15 @@ class BatchNeighborsAnswer(TypedDict):
 
 
 class RingBody(TypedDict):
-    """The ring that a user belongs to."""
+    """The ring that a user belongs to, as the others in it tell."""
 
     id: int
-    num_users: int
-    num_violators: int
+    num_users: Annotated[int, Field(description="members, the user included")]
+    num_violators: Annotated[
+        int, Field(description="known violators among the others; the own label never counts")
+    ]
     violator_rate_lower: Annotated[
-        float, Field(description="lower bound of the share of violators")
+        float, Field(description="lower bound of the share of violators, by the others alone")
     ]
     cohesion: Annotated[float, Field(description="mean similarity within the ring")]
 

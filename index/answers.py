@@ -132,10 +132,15 @@ class UnknownUser:
 
 @dataclass(frozen=True, slots=True)
 class RingInfo:
-    """The ring a user belongs to, as of the build.
+    """The ring a user belongs to, as of the build and as the others in it tell.
+
+    The user's own label changes nothing here.
 
     Attributes:
-        violator_rate_lower: Lower bound of the share of violators, in [0, 1].
+        num_users: Members, the user included.
+        num_violators: Known violators among the other members.
+        violator_rate_lower: Lower bound of the share of violators, in [0, 1], by the other members
+            and all other rings.
         cohesion: Mean similarity within the ring.
     """
 

@@ -15,7 +15,6 @@ from index.answers import (
     Freshness,
     NeighborAnswer,
     NeighborRequest,
-    RingInfo,
     RiskAnswer,
     SearchMode,
     UnknownUser,
@@ -28,7 +27,7 @@ from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
 from index.events import Event, events_to_batch
 from index.loading import LoadEmbedder, LoadRiskModel, load_fitted_risk_model, load_trained_embedder
 from index.parts import EventEmbedder, RiskAssessment, RiskAssessor
-from index.profiles import read_rings, ring_of, user_profile
+from index.profiles import read_rings, user_profile
 from index.publish import live_build_id
 from index.search import find_neighbors
 from index.shaping import hits_of, risk_answer
@@ -79,7 +78,7 @@ class LookalikeService:
         self._risk = risk
         self._config = config
         self._clock = clock
-        self._rings = read_rings(build.directory)
+        self._rings = read_rings(build)
         self._tombstones = Tombstones.none(manifest.num_users)
 
     @classmethod
@@ -267,13 +266,14 @@ class LookalikeService:
         num_events_Q = np.asarray(self._build.users.num_events_N[rows])
         assessed = self._assess(self._vectors_of(rows), num_events_Q, own_ids)
         violator_Q = self._build.users.label_N[rows] == 1
+        rings = self._rings.of(rows)
         for query, (place, user_id) in enumerate(zip(known.tolist(), own_ids, strict=True)):
             answers[place] = risk_answer(
                 assessed,
                 query,
                 user_id=user_id,
                 num_events=int(num_events_Q[query]),
-                ring=self._ring_of(int(rows[query])),
+                ring=rings[query],
                 known_violator=bool(violator_Q[query]),
             )
         return answers
@@ -330,7 +330,7 @@ class LookalikeService:
         row = int(self._rows_of([user_id])[0])
         if row < 0:
             return UnknownUser(user_id)
-        return user_profile(self._build.users, row, self._ring_of(row))
+        return user_profile(self._build.users, row, self._rings.of(np.array([row]))[0])
 
     def _neighbors(
         self,
@@ -393,6 +393,3 @@ class LookalikeService:
 
     def _vectors_of(self, rows_M: Rows) -> Vectors:
         return np.ascontiguousarray(self._build.vectors_ND[rows_M])
-
-    def _ring_of(self, row: int) -> RingInfo | None:
-        return ring_of(self._build.users, self._rings, row)

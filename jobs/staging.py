@@ -130,6 +130,7 @@ def _describe(
             "version": version("lookalike"),
             "risk": settings.risk.model_dump(mode="json"),
             "rings": settings.rings.model_dump(mode="json"),
+            "rings_bar": {"chance": rings.bar, "chance_share": rings.chance_share},
         },
     )
 

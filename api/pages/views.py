@@ -117,8 +117,8 @@ class RingView:
             title=f"Ring {ring.id}",
             sentence=(
                 f"{count(ring.num_users, 'user')} closer to each other than chance; "
-                f"{ring.num_violators:,} known violators, at least "
-                f"{percent(ring.violator_rate_lower)} of such a ring; "
+                f"{ring.num_violators:,} of the others are known violators, which tells of at "
+                f"least {percent(ring.violator_rate_lower)} in such a ring; "
                 f"mean similarity {ring.cohesion:.2f}."
             ),
         )

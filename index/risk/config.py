@@ -35,12 +35,13 @@ class RiskConfig(BaseModel, frozen=True, extra="forbid"):
 class RingsConfig(BaseModel, frozen=True, extra="forbid"):
     """How groups of users are found who are closer to each other than chance."""
 
+    events_min: int = Field(2, ge=1, description="users of fewer events are in no ring")
     neighbors: int = Field(10, ge=2, le=100, description="neighbors of a user in the graph")
-    tail_share: float = Field(
-        1e-4,
-        gt=0,
-        lt=0.1,
-        description="an edge must be closer than all but this share of random pairs",
+    references: int = Field(
+        4_000, ge=100, le=100_000, description="random users that tell how close strangers are"
+    )
+    chance_share: float = Field(
+        0.25, gt=0, lt=1, description="share of users in rings whom chance may explain, at most"
     )
     size_min: int = Field(3, ge=2, description="fewest users of a ring")
     size_max: int = Field(1000, ge=3, description="a larger group is a crowd, not a ring")

@@ -12,7 +12,6 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from embedder.config import BENIGN_MIN
 from embedder.embedder import Embedder
@@ -22,8 +21,10 @@ from index.errors import TooFewLabels
 from index.risk.calibration import Bools, choose_bands, fit_calibrator
 from index.risk.config import RiskConfig
 from index.risk.gallery import GALLERY_MIN, References, members, usable_ages
+from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
-from index.risk.neighbors import neighbor_features, ring_rates
+from index.risk.neighbors import neighbor_features
+from index.risk.ring_rates import NO_RING, Asked
 from index.risk.stack import StackExamples, out_of_fold
 from index.vectors import Vectors
 from store.clock import to_us
@@ -34,21 +35,6 @@ from store.sequences import Int64s
 MATURITY_QUANTILE, NIGHTLY_LOOKS = 0.8, 1.0
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class RingMembership:
-    """Rings of users by id, as the build knows them; -1 for none."""
-
-    user_ids: pa.Array
-    ring_N: Int64s
-
-    def of(self, user_ids: pa.Array) -> Int64s:
-        """Return the ring of each id."""
-        at = pc.index_in(user_ids, value_set=self.user_ids)
-        rows = pc.fill_null(at, 0).to_numpy(zero_copy_only=False)
-        known = at.is_valid().to_numpy(zero_copy_only=False)
-        return np.where(known, self.ring_N[rows], -1).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -96,7 +82,8 @@ def fit_risk(
     told = ~embedder.held_out(labelled.user_ids)
     counts = check_labels(labelled, window, told, config)
     progress("embed references", 0, 1)
-    ring = np.full(len(labelled), -1) if rings is None else rings.of(labelled.user_ids)
+    rings = rings or RingMembership.nobody()
+    ring = rings.of(labelled.user_ids)
     ages = usable_ages(labelled.num_events[told], labelled.is_violator[told])
     vectors = embed_ages(lake, view, embedder, labelled, ages, as_of=as_of, progress=progress)
     progress("fit risk", 0, 1)
@@ -107,10 +94,11 @@ def fit_risk(
     examples = window_examples(labelled, vectors, window)
     features = neighbor_features(
         gallery,
-        ring_rates(gallery),
+        rings.rates_among(~embedder.held_out(rings.user_ids)),
         examples.vectors,
         examples.num_events,
         np.full(len(examples.user), -1),
+        Asked.by_strangers(examples.ring_E(labelled, ring)),
         config,
     )
     stack, score = out_of_fold(
@@ -144,7 +132,7 @@ def fit_risk(
     }
     all_of_them = np.ones(len(labelled), dtype=bool)
     everyone = references_of(labelled, vectors, ring, all_of_them, opinion_at)
-    return RiskModel(everyone, stack, calibrator, bands, config, about)
+    return RiskModel(everyone, rings, stack, calibrator, bands, config, about)
 
 
 def check_labels(
@@ -283,6 +271,11 @@ class Examples:
     num_events: Int64s
     vectors: Vectors
     weight_E: npt.NDArray[np.float64]
+
+    def ring_E(self, labelled: Labelled, ring: Int64s) -> Int64s:
+        """Return the ring of each: a whole life's own, of a look in between none is known yet."""
+        whole = self.num_events == labelled.num_events[self.user]
+        return np.where(whole, ring[self.user], NO_RING)
 
 
 def window_examples(labelled: Labelled, vectors: dict[int, Vectors], window: Bools) -> Examples:

@@ -16,12 +16,13 @@ import pyarrow.ipc as ipc
 from index.risk.calibration import Bands, Calibrator, interval, to_probability
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References
-from index.risk.neighbors import FEATURES, neighbor_features, ring_rates
+from index.risk.membership import RingMembership
+from index.risk.neighbors import FEATURES, neighbor_features
 from index.risk.stack import Scales, Stack
 from index.vectors import Vectors
 from store.sequences import Int64s
 
-DESCRIPTION, REFERENCES = "risk.json", "references.arrow"
+DESCRIPTION, REFERENCES, MEMBERS = "risk.json", "references.arrow", "ring_members.arrow"
 UNKNOWN_BAND = "insufficient_data"
 
 
@@ -43,6 +44,7 @@ class RiskModel:
     def __init__(
         self,
         references: References,
+        rings: RingMembership,
         stack: Stack,
         calibrator: Calibrator,
         bands: Bands,
@@ -50,8 +52,9 @@ class RiskModel:
         about: Mapping[str, Any],
     ) -> None:
         self._references, self._stack = references, stack
+        self._rings = rings.those_who_count()
         self._calibrator, self._bands, self._config = calibrator, bands, config
-        self._rates = ring_rates(references)
+        self._rates = rings.rates()
         self.about = about
 
     @property
@@ -64,8 +67,9 @@ class RiskModel:
     ) -> Floats:
         """Return the neighbor features, Q x F."""
         own_Q = self._references.find(own_ids)
+        asked = self._rings.asked(own_ids)
         return neighbor_features(
-            self._references, self._rates, query_QD, num_events_Q, own_Q, self._config
+            self._references, self._rates, query_QD, num_events_Q, own_Q, asked, self._config
         )
 
     def assess(
@@ -102,6 +106,7 @@ class RiskModel:
             "features": list(FEATURES),
             "ages": list(references.ages),
             "opinion_at": list(references.opinion_at),
+            "num_users": self._rings.num_users,
             "stack": {
                 "mean": stack.mean_F.tolist(),
                 "deviation": stack.deviation_F.tolist(),
@@ -119,8 +124,13 @@ class RiskModel:
                 "ring": references.ring_R,
             }
         )
-        with ipc.new_file(str(directory / REFERENCES), table.schema) as file:
-            file.write_table(table)
+        _write_table(table, directory / REFERENCES)
+        members = {
+            "user_id": self._rings.user_ids.cast(pa.string()),
+            "ring": self._rings.ring_N,
+            "is_violator": self._rings.is_violator_N,
+        }
+        _write_table(pa.table(members), directory / MEMBERS)
         for place, (rows, vectors) in enumerate(
             zip(references.rows, references.vectors, strict=True)
         ):
@@ -131,8 +141,7 @@ class RiskModel:
     def load(cls, directory: Path) -> "RiskModel":
         """Read what `save` wrote; matrices are memory-mapped, the caller has checked the sums."""
         described = json.loads((directory / DESCRIPTION).read_text())
-        with ipc.open_file(str(directory / REFERENCES)) as file:
-            table = file.read_all()
+        table, members = (_read_table(directory / name) for name in (REFERENCES, MEMBERS))
         ages = tuple(described["ages"])
         references = References(
             tuple(table["user_id"].to_pylist()),
@@ -150,9 +159,16 @@ class RiskModel:
             ),
             (described["opinion_at"][0], described["opinion_at"][1]),
         )
+        rings = RingMembership(
+            members["user_id"].combine_chunks(),
+            members["ring"].to_numpy(),
+            members["is_violator"].to_numpy(),
+            described["num_users"],
+        )
         stack = described["stack"]
         return cls(
             references,
+            rings,
             Stack(
                 np.array(stack["mean"]),
                 np.array(stack["deviation"]),
@@ -165,3 +181,13 @@ class RiskModel:
             RiskConfig(**described["config"]),
             described["about"],
         )
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    with ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table)
+
+
+def _read_table(path: Path) -> pa.Table:
+    with ipc.open_file(str(path)) as file:
+        return file.read_all()

@@ -1,19 +1,18 @@
 """Neighbor features: what the references of equal age say of a user.
 
 Gaussian-weighted nearest neighbors with a Beta prior, the lead of the nearest violators over the
-nearest others, a log ratio of densities, and the violator rate of the rings around. A user's own
-label never votes: all is as if the user were no reference, the prior and the rings included.
+nearest others, a log ratio of densities, and what the user's ring says without the user. A user's
+own label never votes: all is as if the user were no reference, the prior and the ring included.
 
 Shape key: `Q` queries, `G` references of a gallery, `K` neighbors, `F` features.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from embedder.opinion import log_odds_of
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References, age_of
+from index.risk.ring_rates import NO_RING, Asked, RingRates
 from index.vectors import Vectors
 from store.sequences import Int64s
 
@@ -29,42 +28,7 @@ FEATURES = (
 )
 QUERIES_AT_ONCE = 512
 NEAREST, DENSITY_NEIGHBORS, DENSITY_SCALE = 3, 50, 0.05
-RING_NEIGHBORS = 10
-
-
-@dataclass(frozen=True)
-class RingRates:
-    """Counts of labelled users per ring."""
-
-    violators: Floats
-    users: Floats
-
-    def log_odds(
-        self,
-        ring: Int64s,
-        *,
-        without_violator: Floats,
-        without_user: Floats,
-        prior: tuple[Floats, Floats],
-    ) -> Floats:
-        """Return the posterior mean log odds of rings, some users taken out; of -1, the prior's."""
-        inside = ring >= 0
-        at = np.maximum(ring, 0)
-        violators = np.where(inside, self.violators[at], 0.0) - without_violator * inside
-        users = np.where(inside, self.users[at], 0.0) - without_user * inside
-        others = np.maximum(users - violators, 0.0)
-        return np.log(np.maximum(violators, 0.0) + prior[0]) - np.log(others + prior[1])
-
-
-def ring_rates(references: References) -> RingRates:
-    """Count labelled users per ring."""
-    inside = references.ring_R >= 0
-    size = int(references.ring_R.max(initial=-1)) + 1
-    ring, vote = references.ring_R[inside], references.vote_R[inside]
-    is_violator = references.is_violator_R[inside]
-    users = np.bincount(ring, weights=vote, minlength=max(size, 1)).astype(np.float64)
-    violators = np.bincount(ring, weights=vote * is_violator, minlength=len(users))
-    return RingRates(violators.astype(np.float64), users)
+RING_NEIGHBORS, RING_MAJORITY = 3, 2
 
 
 def neighbor_features(
@@ -73,16 +37,19 @@ def neighbor_features(
     query_QD: Vectors,
     num_events_Q: Int64s,
     own_Q: Int64s,
+    asked: Asked,
     config: RiskConfig,
 ) -> Floats:
     """Return the features of each query, Q x F, named by `FEATURES`.
 
     Args:
         references: Galleries by age.
-        rates: Of the references' rings.
+        rates: Of the rings.
         query_QD: Unit vectors.
         num_events_Q: Age of each query; decides the gallery.
         own_Q: The reference that each query is, or -1: it does not vote for itself.
+        asked: The ring that each query is in. One in none is asked about the ring that most of its
+            nearest references are in, if there is such a ring.
         config: Number of neighbors, bandwidth, prior.
 
     Cost is Q x G x D; memory is bounded by `QUERIES_AT_ONCE` x G.
@@ -94,7 +61,7 @@ def neighbor_features(
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             some = queries[start : start + QUERIES_AT_ONCE]
             features[some, :-2] = _gallery_features(
-                references, rates, int(age), query_QD[some], own_Q[some], config
+                references, rates, int(age), query_QD[some], own_Q[some], asked.rows(some), config
             )
     start, stop = references.opinion_at
     features[:, -2] = log_odds_of(query_QD[:, start:stop]) if stop > start else 0.0
@@ -108,6 +75,7 @@ def _gallery_features(
     age: int,
     query_QD: Vectors,
     own_Q: Int64s,
+    asked: Asked,
     config: RiskConfig,
 ) -> Floats:
     """Return the features of queries that meet the same gallery, but opinion and age."""
@@ -135,7 +103,7 @@ def _gallery_features(
     density = _log_density(to_violators, (violator_G & ~is_own_QG).sum(1)) - _log_density(
         to_others, (~violator_G & ~is_own_QG).sum(1)
     )
-    ring = _ring_log_odds(references, rates, rows_G, near_QK[:, :RING_NEIGHBORS], own_Q, prior)
+    around_Q = _ring_around(references.ring_R[rows_G[near_QK[:, :RING_NEIGHBORS]]])
     return np.stack(
         [
             np.log(votes[0]) - np.log(votes[1]),
@@ -143,7 +111,7 @@ def _gallery_features(
             violators_Q,
             violators_Q - others_Q,
             density,
-            ring,
+            rates.excess_log_odds(asked.elsewhere(around_Q)),
         ],
         axis=1,
     )
@@ -184,24 +152,11 @@ def _log_density(similarity_QK: Floats, num_references_Q: Int64s) -> Floats:
     return np.asarray(top + np.log(np.exp(scaled - top[:, None]).sum(1)) - np.log(num_references_Q))
 
 
-def _ring_log_odds(
-    references: References,
-    rates: RingRates,
-    rows_G: Int64s,
-    near_QK: Int64s,
-    own_Q: Int64s,
-    prior: tuple[Floats, Floats],
-) -> Floats:
-    """Return the mean log odds of the neighbors' rings, the own label taken out of its ring."""
-    ring_QK = references.ring_R[rows_G[near_QK]]
-    own = np.maximum(own_Q, 0)
-    is_own_ring = (own_Q >= 0)[:, None] & (ring_QK == references.ring_R[own][:, None])
-    vote = is_own_ring * references.vote_R[own][:, None]
-    violator_vote = vote * references.is_violator_R[own][:, None]
-    odds = rates.log_odds(
-        ring_QK,
-        without_violator=violator_vote,
-        without_user=vote,
-        prior=(prior[0][:, None], prior[1][:, None]),
-    )
-    return np.asarray(odds.mean(axis=1))
+def _ring_around(ring_QK: Int64s) -> Int64s:
+    """Return the ring that most of the nearest references are in, -1 for none."""
+    same_QKK = ring_QK[:, :, None] == ring_QK[:, None, :]
+    num_same_QK = np.where(ring_QK == NO_RING, 0, same_QKK.sum(axis=2))
+    most_Q = num_same_QK.argmax(axis=1)[:, None]
+    ring_Q = np.take_along_axis(ring_QK, most_Q, axis=1)[:, 0]
+    is_most_Q = np.take_along_axis(num_same_QK, most_Q, axis=1)[:, 0] >= RING_MAJORITY
+    return np.where(is_most_Q, ring_Q, NO_RING)

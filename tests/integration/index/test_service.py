@@ -1,9 +1,13 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from scipy.stats import beta
 
 from index.answers import (
     Filter,
@@ -14,6 +18,7 @@ from index.answers import (
     UnknownUser,
     UserProfile,
 )
+from index.build import RINGS_FILE, BuildInput
 from index.config import IndexConfig
 from index.errors import (
     BuildCorrupt,
@@ -25,6 +30,7 @@ from index.errors import (
     RiskUnavailable,
     SpaceMismatch,
 )
+from index.risk.rings import describe_rings
 from index.service import LookalikeService
 from index.vectors import Vectors
 from store.workspace import Workspace
@@ -243,8 +249,52 @@ def test_risk_of_users(service: LookalikeService) -> None:
     assert violator.status == "ok"
     assert violator.known_violator
     assert violator.probability == pytest.approx(1 / (1 + np.exp(-4 * VECTORS[50, 0])), abs=1e-6)
-    assert violator.ring == RingInfo(2, 5, 1, 0.1, 0.8)
+    assert violator.ring is not None
+    lower = violator.ring.violator_rate_lower
+    assert lower == pytest.approx(beta.ppf(0.05, 2 * 3 / 200, 2 * 197 / 200 + 4))
+    assert violator.ring == RingInfo(2, 5, 0, lower, 0.8)
     assert violator.num_events == 51
+
+
+def write_real_rings(build: BuildInput) -> Callable[[Path], None]:
+    """Return what writes the rings of the users, counted with their labels, and a risk model."""
+    ring = build.users.column("ring").fill_null(-1).to_numpy().astype(np.int32)
+    label = build.users.column("label").fill_null(-1).to_numpy()
+
+    def write(directory: Path) -> None:
+        write_rings_and_risk(directory)
+        pq.write_table(describe_rings(build.vectors_ND, ring, label), directory / RINGS_FILE)
+
+    return write
+
+
+@pytest.mark.parametrize("num_rings", [4, 24])
+def test_the_own_label_changes_nothing_in_the_own_ring(
+    workspace: Workspace, num_rings: int
+) -> None:
+    """To the byte, and for a mate it does."""
+    told = []
+    number = np.arange(200)
+    for violators in ([5, 50, 51, 120], [5, 51, 120]):
+        build = build_input(VECTORS, violators=violators)
+        ring = pa.array(number % num_rings, pa.int32(), mask=number % 5 == 4)
+        users = build.users.set_column(build.users.column_names.index("ring"), "ring", ring)
+        build = replace(build, users=users)
+        publish_build(workspace, build, write_extra=write_real_rings(build))
+        service = open_fake_service(workspace)
+        mate = user_name(50 + 3 * num_rings)
+        assert number[50 + 3 * num_rings] % 5 != 4
+        profile, mates = service.profile(user_name(50)), service.profile(mate)
+        assert isinstance(profile, UserProfile)
+        assert isinstance(mates, UserProfile)
+        assert mates.ring is not None
+        risk = service.risk_of_users([user_name(50)])[0]
+        assert isinstance(risk, RiskAnswer)
+        assert risk.ring == profile.ring
+        told.append((repr(profile.ring), mates.ring))
+    assert told[0][0] == told[1][0] != "None"
+    assert told[0][1].num_violators == told[1][1].num_violators + 1
+    assert told[0][1].violator_rate_lower > told[1][1].violator_rate_lower
 
 
 def test_risk_of_events(service: LookalikeService) -> None:
@@ -282,6 +332,17 @@ def test_many_features_are_computed_in_parts(
     whole = service.features_of_users(asked)
     monkeypatch.setattr("index.service.FEATURES_AT_ONCE", 7)
     assert service.features_of_users(asked).equals(whole)
+
+
+def test_rings_that_are_not_numbered_are_refused(workspace: Workspace) -> None:
+    def write(directory: Path) -> None:
+        write_rings_and_risk(directory)
+        rings = pq.read_table(directory / RINGS_FILE)
+        pq.write_table(rings.slice(1), directory / RINGS_FILE)
+
+    publish_build(workspace, build_input(VECTORS), write_extra=write)
+    with pytest.raises(BuildCorrupt, match="numbered"):
+        open_fake_service(workspace)
 
 
 def test_build_without_risk_model_says_so(workspace: Workspace) -> None:

@@ -1,13 +1,18 @@
 """Risk fitted on a simulated platform through a tiny encoder."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from index.errors import TooFewLabels
-from index.risk.fit import RingMembership, choose_references, fit_risk, window_of
-from index.risk.gallery import AGES, WHOLE
+from index.risk.fit import choose_references, fit_risk, window_examples, window_of
+from index.risk.gallery import AGES, WHOLE, members, usable_ages
+from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
+from store.sequences import Int64s
 from tests.integration.risk.platform import AS_OF, RISK, Outcome
 
 
@@ -75,6 +80,15 @@ def test_too_few_labels_are_said_openly(outcome: Outcome) -> None:
         fit_risk(outcome.lake, outcome.labels, outcome.embedder, as_of=AS_OF, config=demanding)
 
 
+def membership(outcome: Outcome, ring: Int64s, flipped: Sequence[str] = ()) -> RingMembership:
+    """Return rings with the labels of the outcome, some of them the other way round."""
+    table = outcome.labels.table.filter(pc.equal(outcome.labels.table["label"], 1))
+    violators = set(table["user_id"].to_pylist()) ^ set(flipped)
+    is_violator = np.array([user in violators for user in outcome.user_ids])
+    ids = pa.array(outcome.user_ids, pa.string())
+    return RingMembership(ids, ring, is_violator, len(ids))
+
+
 def test_galleries_are_of_equal_age_and_rings_are_remembered(outcome: Outcome) -> None:
     ring = np.where(np.arange(len(outcome.user_ids)) % 10 == 0, 3, -1)
     model: RiskModel = fit_risk(
@@ -83,7 +97,7 @@ def test_galleries_are_of_equal_age_and_rings_are_remembered(outcome: Outcome) -
         outcome.embedder,
         as_of=AS_OF,
         config=RISK,
-        rings=RingMembership(pa.array(outcome.user_ids), ring),
+        rings=membership(outcome, ring),
     )
     references = model._references
     assert references.ages[-1] == WHOLE
@@ -98,3 +112,42 @@ def test_galleries_are_of_equal_age_and_rings_are_remembered(outcome: Outcome) -
         vectors = references.vectors[references.ages.index(age)]
         assert len(vectors) == len(inside)
         assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rings_know_no_label_of_the_users_the_risk_is_fitted_on(outcome: Outcome) -> None:
+    """Or a label would speak for itself through the mates: what is fitted stays as it was."""
+    ring = np.arange(len(outcome.user_ids)) // 6
+    held_out = outcome.embedder.held_out(pa.array(outcome.user_ids, pa.string()))
+    untold = [user for user, held in zip(outcome.user_ids, held_out, strict=True) if held]
+    told = [user for user, held in zip(outcome.user_ids, held_out, strict=True) if not held]
+    fitted = [
+        fit_risk(
+            outcome.lake,
+            outcome.labels,
+            outcome.embedder,
+            as_of=AS_OF,
+            config=RISK,
+            rings=membership(outcome, ring, flipped),
+        )._stack
+        for flipped in ((), untold, told)
+    ]
+    assert (fitted[0].coefficient_X == fitted[1].coefficient_X).all()
+    assert (fitted[0].mean_F == fitted[1].mean_F).all()
+    assert not (fitted[0].mean_F == fitted[2].mean_F).all()
+
+
+def test_a_look_in_between_knows_no_ring_yet(outcome: Outcome) -> None:
+    labelled = choose_references(outcome.lake, outcome.labels, as_of=AS_OF, config=RISK)
+    window = window_of(labelled, outcome.embedder, as_of=AS_OF)
+    ages = usable_ages(labelled.num_events, labelled.is_violator)
+    shapes = {
+        age: np.empty((len(inside), 1), np.float32)
+        for age, inside in zip(ages, members(labelled.num_events, ages), strict=True)
+    }
+    examples = window_examples(labelled, shapes, window)
+    ring = examples.ring_E(labelled, np.arange(len(labelled)))
+    whole = examples.num_events == labelled.num_events[examples.user]
+    assert (ring[whole] == examples.user[whole]).all()
+    assert (ring[~whole] == -1).all()
+    assert whole.any()
+    assert (~whole).any()

@@ -1,8 +1,10 @@
 """Labelled users with made-up vectors: two crowds that overlap, violators and others."""
 
 import numpy as np
+import pyarrow as pa
 
 from index.risk.gallery import WHOLE, References, members, usable_ages
+from index.risk.membership import RingMembership
 from index.vectors import Vectors
 from store.sequences import Int64s
 
@@ -48,6 +50,16 @@ def make_references(
         ages,
         tuple(rows),
         tuple(vectors),
+    )
+
+
+def membership_of(references: References, *, num_users: int) -> RingMembership:
+    """Return the rings of the references as those of a build of so many users."""
+    return RingMembership(
+        pa.array(references.user_ids, pa.string()),
+        references.ring_R,
+        references.is_violator_R,
+        num_users,
     )
 
 

@@ -6,9 +6,9 @@ import pytest
 from index.risk.calibration import Bands, fit_calibrator
 from index.risk.config import RiskConfig
 from index.risk.model import RiskModel
-from index.risk.neighbors import FEATURES, neighbor_features, ring_rates
+from index.risk.neighbors import FEATURES, neighbor_features
 from index.risk.stack import Scales, StackExamples, fit_stack
-from tests.unit.risk.reference_users import make_references, random_unit
+from tests.unit.risk.reference_users import make_references, membership_of, random_unit
 
 QUERY = random_unit(np.random.default_rng(5), 40, 8)
 AGES = np.random.default_rng(6).integers(1, 200, 40)
@@ -22,15 +22,15 @@ def model() -> RiskModel:
     is_violator = references.is_violator_R[references.rows[0]]
     vectors = references.vectors[0]
     own, ages = references.rows[0], np.full(len(vectors), 3)
-    rates = ring_rates(references)
-    features = neighbor_features(references, rates, vectors, ages, own, config)
+    rings = membership_of(references, num_users=500)
+    asked = rings.asked([references.user_ids[row] for row in own])
+    features = neighbor_features(references, rings.rates(), vectors, ages, own, asked, config)
     weight = np.ones(len(vectors))
     looks = StackExamples(features, vectors, is_violator, own, weight, own)
     stack = fit_stack(looks, Scales(0.03, age=1.0, nearness=0.3, vector=0.3))
     calibrator = fit_calibrator(stack.score(features, vectors), is_violator, weight)
-    return RiskModel(
-        references, stack, calibrator, Bands(1.0, -0.8), config, {"as_of": "2025-06-01"}
-    )
+    bands, about = Bands(1.0, -0.8), {"as_of": "2025-06-01"}
+    return RiskModel(references, rings, stack, calibrator, bands, config, about)
 
 
 def test_a_model_read_back_says_the_same(model: RiskModel, tmp_path: Path) -> None:

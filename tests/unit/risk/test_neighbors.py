@@ -11,13 +11,17 @@ from index.risk.neighbors import (
     DENSITY_SCALE,
     FEATURES,
     NEAREST,
-    RING_NEIGHBORS,
     neighbor_features,
-    ring_rates,
 )
+from index.risk.ring_rates import Asked, RingRates
 from index.vectors import Vectors
 from store.sequences import Int64s
-from tests.unit.risk.reference_users import make_references, random_unit, without
+from tests.unit.risk.reference_users import (
+    make_references,
+    membership_of,
+    random_unit,
+    without,
+)
 
 CONFIG = RiskConfig(neighbors=25, bandwidth_rank=5)
 AGES_ASKED = np.array([1, 3, 4, 9, 40, 200])
@@ -29,11 +33,15 @@ def features_of(
     num_events_Q: Int64s,
     own_Q: Int64s | None = None,
     config: RiskConfig = CONFIG,
+    ring_Q: Int64s | None = None,
 ) -> Floats:
+    """Ask as the risk model does; the rings are those of a build of 200 users."""
     own = np.full(len(query_QD), -1) if own_Q is None else own_Q
-    return neighbor_features(
-        references, ring_rates(references), query_QD, num_events_Q, own, config
-    )
+    rings = membership_of(references, num_users=200)
+    asked = rings.asked([None if row < 0 else references.user_ids[row] for row in own])
+    if ring_Q is not None:
+        asked = Asked.by_strangers(ring_Q)
+    return neighbor_features(references, rings.rates(), query_QD, num_events_Q, own, asked, config)
 
 
 def slow_features(references: References, query_D: Vectors, num_events: int) -> list[float]:
@@ -67,13 +75,11 @@ def slow_features(references: References, query_D: Vectors, num_events: int) -> 
         np.log(sum(np.exp((s - 1) / DENSITY_SCALE) for s in side[:DENSITY_NEIGHBORS]) / len(side))
         for side in sides
     ]
-    rings = []
-    for at in near[:RING_NEIGHBORS]:
-        ring = references.ring_R[rows[at]]
-        mates = np.flatnonzero((references.ring_R == ring) & (ring >= 0))
-        caught = references.vote_R[mates[references.is_violator_R[mates]]].sum()
-        others = references.vote_R[mates].sum() - caught
-        rings.append(np.log(caught + prior * rate) - np.log(others + prior * (1 - rate)))
+    around = [int(references.ring_R[rows[at]]) for at in near[:3]]
+    shared = [ring for ring in around if ring >= 0 and around.count(ring) >= 2]
+    asked = Asked.by_strangers(np.array(shared[:1] or [-1]))
+    rates = RingRates.count(references.ring_R, references.is_violator_R, num_rings=10)
+    everyone = RingRates(rates.users_R, rates.violators_R, 200, rates.num_violators)
     odds = (share * effective + prior * rate) / ((1 - share) * effective + prior * (1 - rate))
     return [
         float(np.log(odds)),
@@ -81,7 +87,7 @@ def slow_features(references: References, query_D: Vectors, num_events: int) -> 
         near_violators,
         near_violators - near_others,
         float(density[0] - density[1]),
-        float(np.mean(rings)),
+        float(everyone.excess_log_odds(asked)[0]),
         0.0,
         float(np.log(num_events)),
     ]
@@ -119,7 +125,8 @@ def test_features_of_a_reference_are_those_without_it(user: int, config: RiskCon
     query = np.repeat(references.vectors[0][user : user + 1], len(AGES_ASKED), axis=0)
     own = np.full(len(query), user)
     with_own = features_of(references, query, AGES_ASKED, own, config)
-    removed = features_of(without(references, user), query, AGES_ASKED, config=config)
+    ring = np.full(len(query), references.ring_R[user])
+    removed = features_of(without(references, user), query, AGES_ASKED, config=config, ring_Q=ring)
     assert with_own == pytest.approx(removed, abs=1e-5)
 
 
@@ -181,15 +188,44 @@ def test_identical_references_are_no_obstacle() -> None:
     assert knn < 0
 
 
-def test_the_ring_of_neighbors_speaks_without_the_user() -> None:
-    """Of a ring in which only the user was caught, nothing is known."""
+RING = FEATURES.index("ring_log_odds")
+
+
+def in_one_ring(*, caught: list[int]) -> tuple[References, Vectors]:
+    """Return references of whom the first twelve are in one ring, and someone in its middle."""
     ring = np.where(np.arange(120) < 12, 0, -1)
     labels = np.zeros(120, dtype=bool)
-    labels[[0, *range(20, 50)]] = True
+    labels[[*caught, *range(20, 50)]] = True
     references = make_references(is_violator=labels, ring=ring)
-    mates = references.vectors[0][:12].astype(np.float64).mean(0, keepdims=True)
-    query = (mates / np.linalg.norm(mates)).astype(np.float32)
-    at = FEATURES.index("ring_log_odds")
-    stranger = features_of(references, query, np.array([1]))[0, at]
-    itself = features_of(references, query, np.array([1]), np.array([0]))[0, at]
-    assert itself < stranger
+    for of_age, rows in zip(references.vectors, references.rows, strict=True):
+        mates = np.flatnonzero(rows < 12)
+        of_age[mates] = of_age[mates[:1]]
+    return references, references.vectors[0][:1]
+
+
+def test_the_ring_speaks_without_the_user() -> None:
+    """Of a ring in which only the user was caught, no more is known than of one without."""
+    alone, query = in_one_ring(caught=[0])
+    nobody, _ = in_one_ring(caught=[])
+    others, _ = in_one_ring(caught=[1, 2, 3])
+    one, own = np.array([1]), np.array([0])
+    itself, uncaught, among = (
+        features_of(references, query, one, own)[0, RING] for references in (alone, nobody, others)
+    )
+    assert itself == uncaught
+    assert features_of(alone, query, one)[0, RING] > itself
+    assert among > max(itself, 0)
+
+
+def test_a_stranger_is_asked_about_the_ring_around() -> None:
+    references, query = in_one_ring(caught=[1, 2, 3])
+    far = -query
+    ages = np.array([1])
+    assert features_of(references, query, ages)[0, RING] > 1
+    assert features_of(references, far, ages)[0, RING] == 0
+
+
+def test_a_member_is_asked_about_the_own_ring_wherever_it_stands() -> None:
+    references, query = in_one_ring(caught=[1, 2, 3])
+    ages, own = np.array([1]), np.array([4])
+    assert features_of(references, -query, ages, own)[0, RING] > 1

@@ -1,76 +1,106 @@
 import numpy as np
 import pytest
-from scipy.stats import beta
 
 from index.risk.config import RingsConfig
-from index.risk.rings import (
-    beta_prior,
-    chance_similarity,
-    describe_rings,
-    find_rings,
-    mutual_graph,
-    rate_lower,
-)
+from index.risk.links import find_links
+from index.risk.rings import Rings, chance_in_groups, choose_bar, describe_rings, find_rings
 from index.vectors import Vectors
 from store.sequences import Int64s
-from tests.unit.risk.reference_users import random_unit, unit_rows
+from tests.unit.risk.planted import with_groups, with_ring_in_a_crowd
+from tests.unit.risk.reference_users import random_unit
 
-NOBODY = np.zeros(600, dtype=np.int64)
-
-
-def with_planted(
-    sizes: list[int], *, spread: float = 0.15, seed: int = 0
-) -> tuple[Vectors, Int64s]:
-    """Return 600 random users of whom some stand in tight groups, and the group of each."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(600, 32))
-    group = np.full(600, -1)
-    places = rng.permutation(600)
-    for number, size in enumerate(sizes):
-        mine, places = places[:size], places[size:]
-        group[mine] = number
-        vectors[mine] = rng.normal(size=32) + spread * rng.normal(size=(size, 32))
-    return unit_rows(vectors), group
+CONFIG = RingsConfig()
 
 
-def test_planted_groups_are_found() -> None:
-    vectors, group = with_planted([8, 6, 5, 4, 4, 3])
-    rings = find_rings(vectors, NOBODY, RingsConfig())
-    found = {tuple(np.flatnonzero(rings.ring_N == ring)) for ring in range(rings.table.num_rows)}
-    planted = {tuple(np.flatnonzero(group == number)) for number in range(6)}
-    assert planted <= found
-    assert len(found - planted) <= 2
+def rings_of(vectors: Vectors, config: RingsConfig = CONFIG, label: Int64s | None = None) -> Rings:
+    unknown = np.full(len(vectors), -1)
+    return find_rings(
+        vectors, np.full(len(vectors), 20), unknown if label is None else label, config
+    )
+
+
+def members(rings: Rings) -> set[tuple[int, ...]]:
+    numbers = range(rings.table.num_rows)
+    return {tuple(np.flatnonzero(rings.ring_N == ring).tolist()) for ring in numbers}
+
+
+def group_members(group: Int64s, number: int) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(group == number).tolist())
+
+
+@pytest.mark.parametrize("exact_users_max", [30_000, 100])
+def test_planted_groups_are_found(exact_users_max: int) -> None:
+    vectors, group = with_groups(3000, [(size, 0.15) for size in (8, 6, 5, 4, 4, 3)], seed=1)
+    rings = rings_of(vectors, RingsConfig(exact_users_max=exact_users_max))
+    assert members(rings) == {group_members(group, number) for number in range(6)}
+    assert rings.chance_share <= CONFIG.chance_share
 
 
 def test_among_random_users_there_are_hardly_any_rings() -> None:
-    vectors = random_unit(np.random.default_rng(1), 600, 32)
-    rings = find_rings(vectors, NOBODY, RingsConfig())
-    assert (rings.ring_N >= 0).mean() < 0.02
+    for seed in range(3):
+        vectors = random_unit(np.random.default_rng(seed), 1500, 32)
+        assert (rings_of(vectors).ring_N >= 0).mean() < 0.01
 
 
-def test_a_crowd_does_not_hide_the_rings() -> None:
-    """Pairs of the crowd are no chance: their closeness is no bar for others."""
-    vectors, group = with_planted([40, 6, 5, 4], spread=0.05)
-    rings = find_rings(vectors, NOBODY, RingsConfig())
-    for number in (1, 2, 3):
-        mates = rings.ring_N[group == number]
-        assert mates[0] >= 0
-        assert (rings.ring_N == mates[0]).sum() == len(mates)
+def test_a_ring_in_a_dense_crowd_is_found_and_the_crowd_is_none() -> None:
+    vectors, group = with_ring_in_a_crowd(ring=6, crowd=600, num_users=2500)
+    rings = rings_of(vectors)
+    assert group_members(group, 1) in members(rings)
+    assert group_members(group, 2) in members(rings)
+    assert (rings.ring_N[group == 0] >= 0).mean() < 0.01
 
 
-def test_a_crowd_is_no_ring() -> None:
-    vectors, group = with_planted([120, 6, 5])
-    config = RingsConfig(size_max=100, resolution=0.1, tail_share=0.05)
-    rings = find_rings(vectors, NOBODY, config)
-    assert rings.table["num_users"].to_numpy().max() <= 100
-    sizes = find_rings(vectors, NOBODY, config.model_copy(update={"size_max": 1000})).table
-    assert sizes["num_users"].to_numpy().max() >= 6
-    assert group.max() == 2
+def test_a_crowd_does_not_hide_the_rings_elsewhere() -> None:
+    vectors, group = with_groups(600, [(40, 0.05), (6, 0.05), (5, 0.05), (4, 0.05)])
+    rings = rings_of(vectors)
+    assert members(rings) == {group_members(group, number) for number in (1, 2, 3)}
+
+
+def test_a_group_beyond_the_largest_size_is_no_ring_nor_are_its_parts() -> None:
+    vectors, group = with_groups(5000, [(25, 0.05), (5, 0.05)])
+    assert members(rings_of(vectors, RingsConfig(size_max=20))) == {group_members(group, 1)}
+    larger = rings_of(vectors, RingsConfig(size_max=50))
+    assert (larger.ring_N[group == 0] >= 0).all()
+    assert larger.table.num_rows > 1
+
+
+def test_equal_bots_are_a_ring_up_to_the_largest_size() -> None:
+    for num_bots, found in ((3, True), (30, True), (300, True), (1001, False)):
+        vectors, group = with_groups(2500, [(num_bots, 0.0), (6, 0.1)])
+        bots = np.flatnonzero(group == 0)
+        vectors[bots] = vectors[bots[0]]
+        rings = rings_of(vectors)
+        assert (tuple(bots.tolist()) in members(rings)) == found
+        assert group_members(group, 1) in members(rings)
+
+
+def test_where_all_are_equal_there_is_no_ring() -> None:
+    vectors = np.repeat(random_unit(np.random.default_rng(0), 1, 8), 500, axis=0)
+    assert rings_of(vectors).table.num_rows == 0
+    few = np.repeat(random_unit(np.random.default_rng(0), 300, 8), 5, axis=0)
+    assert rings_of(few).table.num_rows == 300
+
+
+def test_users_of_too_few_events_are_in_no_ring() -> None:
+    vectors, group = with_groups(600, [(6, 0.1), (5, 0.1)])
+    num_events = np.where(group == 0, 1, 20)
+    rings = find_rings(vectors, num_events, np.full(600, -1), CONFIG)
+    assert members(rings) == {group_members(group, 1)}
+
+
+def test_labels_do_not_decide_who_is_in_a_ring() -> None:
+    vectors, group = with_groups(600, [(8, 0.1), (5, 0.1)])
+    label = np.where(group == 0, 1, 0)
+    some, others = rings_of(vectors), rings_of(vectors, label=label)
+    assert (some.ring_N == others.ring_N).all()
+    caught = [np.count_nonzero(group[list(ring)] == 0) for ring in members(others)]
+    assert sorted(others.table["num_violators"].to_pylist()) == sorted(caught)
+    assert max(caught) > 3
 
 
 def test_rings_are_the_same_every_time_and_numbered_by_size() -> None:
-    vectors, _ = with_planted([5, 9, 7, 3, 4])
-    first, second = (find_rings(vectors, NOBODY, RingsConfig()) for _ in range(2))
+    vectors, _ = with_groups(800, [(size, 0.15) for size in (5, 9, 7, 3, 4)])
+    first, second = (rings_of(vectors) for _ in range(2))
     assert (first.ring_N == second.ring_N).all()
     assert first.table.equals(second.table)
     assert first.ring_N.dtype == np.int32
@@ -80,12 +110,13 @@ def test_rings_are_the_same_every_time_and_numbered_by_size() -> None:
 
 
 def test_what_a_ring_is_told_by_is_what_it_is() -> None:
-    vectors, group = with_planted([7, 4])
+    vectors, group = with_groups(600, [(7, 0.15), (4, 0.15)])
     label = np.where(np.isin(np.arange(600), np.flatnonzero(group == 0)[:5]), 1, 0)
     label[np.flatnonzero(group == 0)[5]] = -1
-    table = describe_rings(vectors, group.astype(np.int32), label, RingsConfig())
+    table = describe_rings(vectors, group.astype(np.int32), label)
     assert table["num_users"].to_pylist() == [7, 4]
     assert table["num_violators"].to_pylist() == [5, 0]
+    assert table["violator_rate_lower"][0].as_py() > table["violator_rate_lower"][1].as_py()
     for ring in (0, 1):
         mates = vectors[group == ring].astype(np.float64)
         cosine = mates @ mates.T
@@ -93,73 +124,34 @@ def test_what_a_ring_is_told_by_is_what_it_is() -> None:
         assert table["cohesion"][ring].as_py() == pytest.approx(pairs.mean(), abs=1e-6)
 
 
-def test_the_lower_bound_is_below_the_rate_and_between_0_and_1() -> None:
+def test_more_chance_is_let_in_where_more_is_allowed() -> None:
+    vectors, _ = with_groups(1500, [(6, 0.15)] * 5)
+    links = find_links(vectors, np.full(1500, 20), CONFIG)
+    bars = []
+    for share in (0.1, 0.3, 0.6):
+        bar, chance_share = choose_bar(links, RingsConfig(chance_share=share))
+        assert chance_share <= share
+        bars.append(bar)
+    assert bars == sorted(bars)
+    assert bars[0] < bars[-1]
+
+
+@pytest.mark.parametrize("size_min", [2, 3, 5])
+def test_chance_makes_the_groups_of_a_random_graph(size_min: int) -> None:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     rng = np.random.default_rng(0)
-    size = rng.integers(3, 30, 40)
-    violators = rng.binomial(size, 0.4)
-    lower = rate_lower(violators, size, base_rate=0.05)
-    assert ((lower >= 0) & (lower <= 1)).all()
-    caught = violators / size > 0.4
-    assert (lower[caught] < (violators / size)[caught]).all()
-    many, few = rate_lower(np.array([30, 3]), np.array([30, 3]), base_rate=0.05)
-    assert many > few
-    assert rate_lower(np.array([], int), np.array([], int), base_rate=0.1).tolist() == []
+    one, other = rng.integers(0, 40_000, (2, 6_000))
+    graph = coo_matrix((np.ones(6_000), (one, other)), shape=(40_000, 40_000))
+    _, group = connected_components(graph, directed=False)
+    share = (np.bincount(group)[group] >= size_min).mean()
+    assert chance_in_groups(2 * 6_000 / 40_000, size_min) == pytest.approx(share, rel=0.1)
 
 
-def test_the_prior_of_few_rings_is_a_weak_one_at_the_base_rate() -> None:
-    a, b = beta_prior(np.array([1, 0]), np.array([3, 4]), base_rate=0.1)
-    assert (a, b) == pytest.approx((0.2, 1.8))
-    lower = rate_lower(np.array([3]), np.array([3]), base_rate=0.1)
-    assert lower[0] == pytest.approx(beta.ppf(0.05, 3.2, 1.8))
-
-
-def test_the_prior_of_many_rings_has_their_mean_and_spread() -> None:
-    rng = np.random.default_rng(1)
-    size = np.full(4000, 50)
-    violators = rng.binomial(size, rng.beta(2.0, 6.0, 4000))
-    a, b = beta_prior(violators, size, base_rate=0.01)
-    assert a == pytest.approx(2.0, rel=0.15)
-    assert b == pytest.approx(6.0, rel=0.15)
-
-
-def test_only_the_tail_share_of_random_pairs_is_closer_than_chance() -> None:
-    vectors = random_unit(np.random.default_rng(2), 800, 16)
-    cosine = vectors @ vectors.T
-    pairs = cosine[np.triu_indices(800, 1)]
-    for share in (1e-2, 1e-3):
-        least = chance_similarity(vectors, RingsConfig(tail_share=share))
-        assert (pairs > least).mean() == pytest.approx(share, rel=0.35)
-
-
-def test_links_are_mutual_symmetric_and_closer_than_chance() -> None:
-    vectors, _ = with_planted([8, 5])
-    config = RingsConfig(neighbors=4)
-    graph = mutual_graph(vectors, 0.5, config)
-    assert (graph != graph.T).nnz == 0
-    assert graph.diagonal().sum() == 0
-    cosine = vectors @ vectors.T
-    np.fill_diagonal(cosine, -1)
-    nearest = np.argsort(-cosine, axis=1)[:, :4]
-    rows, columns = graph.nonzero()
-    assert len(rows) > 0
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        assert column in nearest[row]
-        assert row in nearest[column]
-        assert cosine[row, column] > 0.5
-
-
-def test_the_inverted_file_finds_the_same_rings() -> None:
-    vectors, group = with_planted([8, 6, 5, 4])
-    rings = find_rings(vectors, NOBODY, RingsConfig(exact_users_max=100))
-    for number in range(4):
-        mates = rings.ring_N[group == number]
-        assert (mates == mates[0]).all()
-        assert mates[0] >= 0
-
-
-@pytest.mark.parametrize("num_users", [0, 1, 2, 3, 4, 12])
+@pytest.mark.parametrize("num_users", [0, 1, 2, 3, 4, 12, 60])
 def test_few_users_are_no_obstacle(num_users: int) -> None:
     vectors = random_unit(np.random.default_rng(3), num_users, 8)
-    rings = find_rings(vectors, np.zeros(num_users, np.int64), RingsConfig())
+    rings = rings_of(vectors)
     assert len(rings.ring_N) == num_users
     assert rings.table.num_rows == len(set(rings.ring_N[rings.ring_N >= 0].tolist()))
