@@ -111,7 +111,8 @@ class DemoReport:
             "",
             *self._why_not(),
             "in brackets: 95 % bootstrap intervals over users",
-            f"{took}; build {self.build_id} of {self.workspace}",
+            took,
+            f"build {self.build_id} of {self.workspace}",
         ]
 
     def _why_not(self) -> list[str]:

@@ -130,7 +130,8 @@ def task_lines(task: TaskResult) -> list[str]:
         [method, *(format_estimate(figures[metric]) for metric in metrics)]
         for method, figures in task.comparison.metrics.items()
     ]
-    return [task.title, f"  {counts}", *(f"  {line}" for line in table(("method", *metrics), rows))]
+    figures = table(("method", *metrics), rows)
+    return [task.title, f"  {counts}", *(f"  {line}" for line in (*figures, *task.notes))]
 
 
 def _choose_cut(people: People, config: EvaluationConfig) -> int | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from embedder.evaluation.bootstrap import compare_classifiers
 from embedder.evaluation.config import EvaluationConfig
-from embedder.evaluation.metrics import Flags, Floats, Int64s
+from embedder.evaluation.metrics import Flags, Floats, Int64s, area_under_roc, make_ladder
 from embedder.evaluation.results import TaskResult, not_measurable, reliability_bins
 from embedder.evaluation.sample import draw_rows
 
@@ -132,6 +132,7 @@ def measure_early_risk(
         notes: Passed on to the result.
     """
     name, title = risk_name(prefix), risk_title(prefix)
+    once = np.ones((1, len(answered)))
     is_positive_R = split.is_positive_test[answered]
     counts = split.counts() | {
         "answered": int(answered.sum()),
@@ -142,12 +143,21 @@ def measure_early_risk(
         reason = f"only {smaller} test users of one class got an answer"
         return not_measurable(name, title, f"{reason}; {config.min_positives} are needed", counts)
     given = {method: values[answered] for method, values in probabilities.items()}
+    of_all = {
+        method: float(area_under_roc(make_ladder(values, split.is_positive_test, once))[0])
+        for method, values in probabilities.items()
+        if np.isfinite(values).all()
+    }
+    listed = ", ".join(f"{method} {figure:.3f}" for method, figure in of_all.items())
     return TaskResult(
         name,
         title,
         counts=counts,
         comparison=compare_classifiers(given, is_positive_R, config),
-        notes=notes,
+        notes=(*notes, f"AUC with those who got no answer: {listed}") if listed else notes,
         reliability={key: reliability_bins(values, is_positive_R) for key, values in given.items()},
-        extra={"answered_share": float(answered.mean())},
+        extra={
+            "answered_share": float(answered.mean()),
+            **{f"auc_with_unanswered.{method}": figure for method, figure in of_all.items()},
+        },
     )

@@ -87,11 +87,10 @@ def fit_risk(
     ages = usable_ages(labelled.num_events[told], labelled.is_violator[told])
     vectors = embed_ages(lake, view, embedder, labelled, ages, as_of=as_of, progress=progress)
     progress("fit risk", 0, 1)
-    opinion_at = next(
-        ((block.start, block.stop) for block in embedder.blocks if block.name == OPINION), (0, 0)
-    )
+    opinion_at = place_of_opinion(embedder)
     gallery = references_of(labelled, vectors, ring, told, opinion_at)
     examples = window_examples(labelled, vectors, window)
+    is_violator = labelled.is_violator[examples.user]
     features = neighbor_features(
         gallery,
         rings.rates_among(~embedder.held_out(rings.user_ids)),
@@ -105,14 +104,13 @@ def fit_risk(
         StackExamples(
             features,
             examples.vectors,
-            labelled.is_violator[examples.user],
+            is_violator,
             examples.user,
             examples.weight_E,
             labelled.first_ts_us[examples.user],
         ),
         folds=config.folds,
     )
-    is_violator = labelled.is_violator[examples.user]
     calibrator = fit_calibrator(score, is_violator, examples.weight_E)
     bands = choose_bands(
         calibrator.to_log_odds(score),
@@ -124,20 +122,26 @@ def fit_risk(
         "as_of": as_of.isoformat(),
         "num_references": len(labelled),
         "num_reference_violators": int(labelled.is_violator.sum()),
-        "window_violators": counts[0],
-        "window_others": counts[1],
+        **counts,
         "num_examples": len(examples.user),
         "calibration": calibrator.method,
         "stack_scales": asdict(stack.scales),
     }
-    all_of_them = np.ones(len(labelled), dtype=bool)
-    everyone = references_of(labelled, vectors, ring, all_of_them, opinion_at)
+    everyone = references_of(labelled, vectors, ring, np.ones(len(told), dtype=bool), opinion_at)
     return RiskModel(everyone, rings, stack, calibrator, bands, config, about)
+
+
+def place_of_opinion(embedder: Embedder) -> tuple[int, int]:
+    """Return where in a vector the opinion stands, from and to; (0, 0) for nowhere."""
+    for block in embedder.blocks:
+        if block.name == OPINION:
+            return block.start, block.stop
+    return 0, 0
 
 
 def check_labels(
     labelled: Labelled, window: Bools, told: Bools, config: RiskConfig
-) -> tuple[int, int]:
+) -> dict[str, int]:
     """Return how many violators and others the window has."""
     is_violator = labelled.is_violator
     violators, others = int((window & is_violator).sum()), int((window & ~is_violator).sum())
@@ -148,7 +152,7 @@ def check_labels(
             f"was not told, and {GALLERY_MIN} of each that it may have been told; there are "
             f"{violators} and {others}, {known[0]} and {known[1]}"
         )
-    return violators, others
+    return {"window_violators": violators, "window_others": others}
 
 
 def choose_references(

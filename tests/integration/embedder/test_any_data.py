@@ -102,14 +102,15 @@ def test_columns_that_a_batch_does_not_have_are_missing(tmp_path: Path) -> None:
     assert_good(embedder, SequenceBatch(people.user_ids, people.offsets, people.ts_us, bare))
 
 
-def test_without_labels_there_is_no_conduct_block(tmp_path: Path) -> None:
+def test_without_labels_there_is_neither_conduct_nor_opinion(tmp_path: Path) -> None:
     people = make_people(150, 8)
     unlabelled = small_embedder(people, SCHEMA, tmp_path)
-    assert "conduct" not in {block.name for block in unlabelled.blocks}
+    assert not {"conduct", "opinion"} & {block.name for block in unlabelled.blocks}
     label = (np.arange(people.num_users) % 2).astype(np.int64)
     labelled = small_embedder(people, SCHEMA, tmp_path, label=label)
-    conduct = next(block for block in labelled.blocks if block.name == "conduct")
-    assert conduct.weight == pytest.approx(0.15)
+    weight = {block.name: block.weight for block in labelled.blocks}
+    assert weight["conduct"] == pytest.approx(2 * weight["opinion"])
+    assert weight["conduct"] + weight["opinion"] == pytest.approx(0.15)
     assert_good(labelled, people)
 
 

@@ -60,6 +60,8 @@ def test_methods_are_measured_on_those_whom_the_main_one_answered() -> None:
     assert result.comparison is not None
     assert result.counts["answered"] == 40
     assert result.extra["answered_share"] == 0.8
+    assert result.extra["auc_with_unanswered.floor"] == 0.0
+    assert "auc_with_unanswered.ours" not in result.extra
     assert result.comparison.metrics["ours"]["auc"].value == 1.0
     assert result.comparison.metrics["floor"]["auc"].value == 0.0
     assert result.counts["young_benign"] == 2

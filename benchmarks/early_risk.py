@@ -1,0 +1,177 @@
+"""Early risk where users are split, not time: learn from some users' whole lives, judge the others.
+
+    python -m benchmarks.early_risk EVENTS LABELS --cut 2013-10-01 -o results/early_risk.json
+
+Whoever was first seen or labelled a violator before the cut is learned from, with all events before
+the violation; whoever was first seen later is judged by the first events. This is how published
+results split such data. `lookalike evaluate --cut` is stricter: it also forgets what came after the
+cut about those it learns from. Floors learn from the same users, a model for each number of events.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedder.config import Preset
+from embedder.embedder import Embedder
+from embedder.evaluation.results import TaskResult
+from embedder.training import train
+from jobs import init
+from jobs.evaluate import fit_trial_risk, task_lines
+from jobs.measure import Trial
+from jobs.measure_risk import measure_risk
+from jobs.people import FROM_THE_START, People, read_people
+from jobs.report.facts import command, machine, versions
+from jobs.settings import Settings
+from jobs.times import parse_time
+from store.clock import to_us
+from store.database import Database
+from store.ingest import ingest_events
+from store.label_ingest import ingest_labels
+from store.labels import LabelStore
+from store.lake import EventLake
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A workspace with events and labels, and who is in it."""
+
+    workspace: Workspace
+    settings: Settings
+    lake: EventLake
+    people: People
+
+
+def main() -> None:
+    """Measure, print the tables, and write the result."""
+    options = _parse()
+    began, now = time.monotonic(), datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix="early-risk-") as folder:
+        trained_seconds, tasks, counts = measure(options, Path(folder), now)
+    result = {
+        "theme": "early_risk",
+        "measured_at": now.isoformat(timespec="seconds"),
+        "command": command(),
+        "seed": options.seed,
+        "preset": options.preset,
+        "cut": options.cut.isoformat(),
+        "seconds": round(time.monotonic() - began, 1),
+        "train_seconds": round(trained_seconds, 1),
+        "users": counts,
+        "machine": machine(),
+        "versions": versions(),
+        "tasks": [task.to_dict() for task in tasks],
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=1, default=float) + "\n", encoding="utf-8")
+    for task in tasks:
+        print("\n".join(task_lines(task)), end="\n\n")
+    print(f"trained on {counts['learned_from']:,} users in {trained_seconds:.0f} s")
+
+
+def measure(
+    options: argparse.Namespace, folder: Path, now: datetime
+) -> tuple[float, list[TaskResult], dict[str, int]]:
+    """Learn in a workspace of those before the cut, judge in one of everybody."""
+    events, labels = folder / "events.parquet", folder / "labels.parquet"
+    _copy(options.events, events, columns=options.columns, event_type=options.event_type)
+    _copy(options.labels, labels)
+    everybody = _fill(folder / "everybody", events, labels, now)
+    earlier = _earlier(everybody.people, to_us(options.cut))
+    chosen = folder / "earlier.parquet"
+    pq.write_table(pa.table({"user_id": np.array(everybody.people.user_ids)[earlier]}), chosen)
+    some_events, some_labels = folder / "some_events.parquet", folder / "some_labels.parquet"
+    _copy(events, some_events, users=chosen)
+    _copy(labels, some_labels, users=chosen)
+    learned = _fill(folder / "learned", some_events, some_labels, now)
+    report = train(
+        learned.workspace,
+        as_of=now,
+        preset=options.preset,
+        seed=options.seed,
+        config=learned.settings.embedder,
+        schema_config=learned.settings.schema_,
+    )
+    embedder = Embedder.load(report.model_dir)
+    risk = fit_trial_risk(
+        learned.workspace,
+        learned.lake,
+        learned.people,
+        embedder,
+        learned.settings,
+        lambda what, done, total: None,
+    )
+    config = everybody.settings.evaluate.model_copy(update={"seed": options.seed})
+    trial = Trial(everybody.lake, everybody.people, to_us(options.cut), embedder, config)
+    tasks = measure_risk(trial, learned.people, risk, with_trees=True)
+    counts = {"all": len(earlier), "learned_from": int(earlier.sum())}
+    return float(report.manifest["seconds"]), tasks, counts
+
+
+def _earlier(people: People, cut_us: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return who was first seen, or known to be a violator, before the cut."""
+    known = people.is_violator_N & (people.known_us_N != FROM_THE_START)
+    return np.asarray((people.first_us_N < cut_us) | (known & (people.known_us_N < cut_us)))
+
+
+def _copy(
+    source: Path,
+    target: Path,
+    *,
+    columns: str | None = None,
+    event_type: str | None = None,
+    users: Path | None = None,
+) -> None:
+    """Copy a file, or some columns, one type of event, or the rows of some users of it."""
+    with duckdb.connect() as engine:
+        rows = engine.from_query(f"FROM '{source}'")
+        if users is not None:
+            rows = engine.from_query(f"FROM '{source}' SEMI JOIN '{users}' USING (user_id)")
+        if event_type is not None:
+            rows = rows.filter(
+                duckdb.ColumnExpression("event_type") == duckdb.ConstantExpression(event_type)
+            )
+        if columns is not None:
+            rows = rows.project(*(duckdb.ColumnExpression(name) for name in columns.split(",")))
+        rows.write_parquet(str(target))
+
+
+def _fill(root: Path, events: Path, labels: Path, now: datetime) -> Filled:
+    """Make a workspace and fill it as an operator would."""
+    init.run(root)
+    workspace = Workspace.open(root)
+    settings = Settings.read(workspace.config_file)
+    ingest_events(workspace, [events], settings.ingest, now=now)
+    ingest_labels(workspace, labels, settings.ingest, now=now)
+    lake = EventLake(workspace)
+    people = read_people(lake, LabelStore(Database(workspace.ops_url)).as_of(now), as_of=now)
+    return Filled(workspace, settings, lake, people)
+
+
+def _parse() -> argparse.Namespace:
+    presets: tuple[Preset, ...] = ("fast", "standard")
+    parser = argparse.ArgumentParser(description="Measure early risk on users never learned from.")
+    parser.add_argument("events", type=Path, help="Parquet or CSV, as for lookalike ingest")
+    parser.add_argument("labels", type=Path, help="Parquet or CSV")
+    parser.add_argument("--cut", type=parse_time, required=True, help="learn from whoever is older")
+    parser.add_argument("--columns", help="columns to keep, with commas")
+    parser.add_argument("--event-type", help="the only type of event to keep")
+    parser.add_argument("--preset", choices=presets, default="fast", help="of the training")
+    parser.add_argument("--seed", type=int, default=0, help="of training and measuring")
+    parser.add_argument("--output", "-o", type=Path, required=True, help="JSON file to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
