@@ -65,7 +65,7 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
         0.15,
         ge=0,
         le=1,
-        description="share of the similarity that the conduct block has, when there are labels",
+        description="share of the similarity that conduct and opinion have, when there are labels",
     )
     text_model: str = Field(
         "", description="folder of a vetted sentence-transformers model; empty: no text block"

@@ -24,6 +24,7 @@ class FittedNetwork:
     heads: nn.Module
     gains_Q: Gains
     steps: int
+    looks: tuple[Gains, ...] = ()
 
     @property
     def score(self) -> float:
@@ -41,8 +42,13 @@ def fit_network(
     seed: int,
     device: torch.device,
     progress: Callable[[int, int], None],
+    lost: Callable[[int, Gains], bool] = lambda look, gains: False,
 ) -> FittedNetwork:
-    """Train one network; same inputs, seed and thread count give the same weights."""
+    """Train one network; same inputs, seed and thread count give the same weights.
+
+    `lost` is asked at every look at the held-out users, with its number and gains, whether to give
+    up.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 17])
     network = SliceEncoder(
@@ -55,6 +61,7 @@ def fit_network(
     )
     best: tuple[Gains, dict[str, Tensor], dict[str, Tensor]] | None = None
     waited = step = 0
+    looks: list[Gains] = []
     for step in range(1, plan.steps + 1):
         network.train()
         loss = objective.loss(network, step, rng)
@@ -66,16 +73,17 @@ def fit_network(
         progress(step, plan.steps)
         if step % plan.evaluate_every == 0 or step == plan.steps:
             gains = objective.gains(network)
+            looks.append(gains)
             better = best is None or not len(gains) or gains.mean() > best[0].mean()
             waited = 0 if better else waited + 1
             if better:
                 best = gains, snapshot(network), snapshot(objective.heads)
-            if waited >= plan.patience:
+            if waited >= plan.patience or lost(len(looks) - 1, gains):
                 break
     assert best is not None
     network.load_state_dict(best[1])
     objective.heads.load_state_dict(best[2])
-    return FittedNetwork(network.eval(), objective.heads.eval(), best[0], step)
+    return FittedNetwork(network.eval(), objective.heads.eval(), best[0], step, tuple(looks))
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

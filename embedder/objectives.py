@@ -20,9 +20,9 @@ from embedder.network import SliceEncoder
 from embedder.slices import Spans, draw_labelled, draw_users, pair_spans, prefix_spans
 from embedder.training_set import TrainingSet, encode_spans, slice_inputs
 
-VALIDATION_PREFIXES = (3, 5, 10, 256)
+VALIDATION_PREFIXES = (3, 5, 10, 64)
 WEIGHT_STATISTICS, WEIGHT_SPREAD, WEIGHT_NEXT, WEIGHT_CONTRAST = 0.2, 0.05, 0.1, 0.1
-CONDUCT_EVENTS, VIOLATOR_SCALE = 256, 4.0
+CONDUCT_EVENTS, VIOLATOR_SCALE = 64, 4.0
 
 Gains = npt.NDArray[np.float64]
 

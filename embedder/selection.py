@@ -1,4 +1,7 @@
-"""Which network is shipped: the order-free twin, unless the GRU beats it beyond chance."""
+"""Which network is shipped: the order-free twin, unless the GRU beats it beyond chance.
+
+A GRU costs several times as much to train, so one that falls behind is not trained to the end.
+"""
 
 from dataclasses import dataclass
 
@@ -22,6 +25,26 @@ class Choice:
 
     shipped: BackboneName
     gain: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """Tells a GRU to give up that is behind its twin beyond chance, at the same look.
+
+    Attributes:
+        looks: The twin's gains at each look at the held-out users.
+        seed: Of the resampling.
+    """
+
+    looks: tuple[npt.NDArray[np.float64], ...]
+    seed: int
+
+    def __call__(self, look: int, gains_Q: npt.NDArray[np.float64]) -> bool:
+        """Return whether the whole interval of the difference is below zero."""
+        if look >= len(self.looks):
+            return False
+        rng = np.random.default_rng([self.seed, 7, look])
+        return gain_interval(gains_Q - self.looks[look], rng)[1] < 0
 
 
 def choose_network(twin: FittedNetwork, gru: FittedNetwork, *, seed: int) -> Choice:

@@ -5,7 +5,7 @@ held-out users beyond chance. Block weights are learned on the same held-out use
 """
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurize
 from embedder.fitting import FittedNetwork, Progress, fit_network
 from embedder.model_files import read_manifest, write_model
 from embedder.network import BackboneName
-from embedder.objectives import Objective, behavior_objective, conduct_objective
+from embedder.objectives import Gains, Objective, behavior_objective, conduct_objective
 from embedder.opinion_fitting import describe_opinion, fit_opinion
 from embedder.parts import Parts
 from embedder.profiles import (
@@ -38,7 +38,7 @@ from embedder.profiles import (
     rows_of_users,
     user_chunks,
 )
-from embedder.selection import choose_network
+from embedder.selection import Behind, choose_network
 from embedder.text import TextModel, fit_text
 from embedder.training_data import Gathered, gather
 from embedder.training_set import TrainingSet
@@ -234,10 +234,9 @@ class Learner:
         self, role: str, make: MakeObjective, plan: TrainingPlan, *, dim: int
     ) -> tuple[FittedNetwork, dict[str, Any]]:
         """Return the shipped network and the figures of both on held-out users."""
-        twin, gru = (
-            self.fit(role, "twin", make, plan, dim),
-            self.fit(role, "gru", make, plan, dim),
-        )
+        twin = self.fit(role, "twin", make, plan, dim)
+        behind = Behind(twin.looks, self.seed)
+        gru = self.fit(role, "gru", make, plan, dim, lost=behind)
         choice = choose_network(twin, gru, seed=self.seed)
         metrics: dict[str, Any] = {
             name: {"steps": fitted.steps, "mean_gain": round(fitted.score, 4)}
@@ -257,6 +256,8 @@ class Learner:
         make: MakeObjective,
         plan: TrainingPlan,
         dim: int,
+        *,
+        lost: Callable[[int, Gains], bool] = lambda look, gains: False,
     ) -> FittedNetwork:
         """Train one backbone from its own draw of weights."""
         torch.manual_seed(self.seed)
@@ -270,6 +271,7 @@ class Learner:
             seed=self.seed,
             device=self.device,
             progress=lambda done, total: self.progress(f"train {role}, {backbone}", done, total),
+            lost=lost,
         )
 
 
@@ -329,7 +331,7 @@ def training_set(
         np.flatnonzero(told & (labels.label == 0)),
         labels.kind,
         halved[:VALIDATION_MAX],
-        np.flatnonzero(validation & ~gathered.held_out & (labels.label >= 0))[: 2 * VALIDATION_MAX],
+        np.flatnonzero(validation & ~gathered.held_out & (labels.label >= 0))[:VALIDATION_MAX],
     )
 
 

@@ -15,6 +15,7 @@ BAND_TITLES: Final[dict[Band, str]] = {
 CHANNEL_MEANINGS: Final = {
     "behavior": "what is done, and in which order",
     "conduct": "what sets violators of one kind apart",
+    "opinion": "how risky the events look, by themselves",
     "target": "the same places, items or people",
     "statistics": "hours, rhythm and mix of actions",
     "text": "the words that are used",

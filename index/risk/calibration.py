@@ -16,6 +16,7 @@ from scipy.stats import beta
 from sklearn.isotonic import IsotonicRegression
 
 from index.risk.gallery import Floats
+from store.sequences import Int64s
 
 ISOTONIC_ROWS, ISOTONIC_OF_EACH, BINS = 1000, 150, 20
 SLOPE_MIN = 1e-3
@@ -115,20 +116,30 @@ class Bands:
 
 
 def choose_bands(
-    log_odds: Floats, is_violator: Bools, *, precision: float, possible_probability: float
+    log_odds: Floats,
+    is_violator: Bools,
+    user: Int64s,
+    *,
+    precision: float,
+    possible_probability: float,
 ) -> Bands:
-    """Choose the lowest threshold whose precision, at its lower 95 % bound, is high enough."""
+    """Choose the lowest threshold whose precision, at its lower 95 % bound, is high enough.
+
+    Several looks at one user are as good as one: the bound rests on how many users there are.
+    """
     order = np.argsort(-log_odds, kind="stable")
-    hits = np.cumsum(is_violator[order].astype(np.int64))
-    count = np.arange(1, len(order) + 1)
+    share = np.cumsum(is_violator[order]) / np.arange(1, len(order) + 1)
+    is_first = np.zeros(len(order), dtype=bool)
+    is_first[np.unique(user[order], return_index=True)[1]] = True
+    users = np.cumsum(is_first).astype(np.float64)
     last_of_equals = np.append(np.diff(log_odds[order]) < 0, True)
-    good = np.flatnonzero(last_of_equals & (precision_lower(hits, count) >= precision))
+    good = np.flatnonzero(last_of_equals & (precision_lower(share * users, users) >= precision))
     likely = float(log_odds[order[good[-1]]]) if len(good) else None
     return Bands(likely, float(logit(possible_probability)))
 
 
-def precision_lower(hits: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> Floats:
-    """Return Clopper-Pearson lower bounds of hits / count."""
+def precision_lower(hits: Floats, count: Floats) -> Floats:
+    """Return Clopper-Pearson lower bounds of hits / count; neither need be whole."""
     bound = beta.ppf(1 - CONFIDENCE, np.maximum(hits, 1e-9), count - hits + 1)
     return np.asarray(np.where(hits == 0, 0.0, bound))
 

@@ -20,7 +20,7 @@ from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
 from index.risk.calibration import Bools, choose_bands, fit_calibrator
 from index.risk.config import RiskConfig
-from index.risk.gallery import GALLERY_MIN, References, members, usable_ages
+from index.risk.gallery import GALLERY_MIN, Floats, References, members, usable_ages
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
 from index.risk.neighbors import neighbor_features
@@ -87,10 +87,9 @@ def fit_risk(
     ages = usable_ages(labelled.num_events[told], labelled.is_violator[told])
     vectors = embed_ages(lake, view, embedder, labelled, ages, as_of=as_of, progress=progress)
     progress("fit risk", 0, 1)
-    opinion_at = place_of_opinion(embedder)
-    gallery = references_of(labelled, vectors, ring, told, opinion_at)
+    opinion = place_of_opinion(embedder)
+    gallery = references_of(labelled, vectors, ring, told, opinion)
     examples = window_examples(labelled, vectors, window)
-    is_violator = labelled.is_violator[examples.user]
     features = neighbor_features(
         gallery,
         rings.rates_among(~embedder.held_out(rings.user_ids)),
@@ -100,21 +99,13 @@ def fit_risk(
         Asked.by_strangers(examples.ring_E(labelled, ring)),
         config,
     )
-    stack, score = out_of_fold(
-        StackExamples(
-            features,
-            examples.vectors,
-            is_violator,
-            examples.user,
-            examples.weight_E,
-            labelled.first_ts_us[examples.user],
-        ),
-        folds=config.folds,
-    )
-    calibrator = fit_calibrator(score, is_violator, examples.weight_E)
+    looks = stack_examples(labelled, examples, features)
+    stack, score = out_of_fold(looks, folds=config.folds)
+    calibrator = fit_calibrator(score, looks.is_violator, looks.weight_Q)
     bands = choose_bands(
         calibrator.to_log_odds(score),
-        is_violator,
+        looks.is_violator,
+        looks.user_Q,
         precision=config.likely_precision,
         possible_probability=config.possible_probability,
     )
@@ -127,8 +118,20 @@ def fit_risk(
         "calibration": calibrator.method,
         "stack_scales": asdict(stack.scales),
     }
-    everyone = references_of(labelled, vectors, ring, np.ones(len(told), dtype=bool), opinion_at)
+    everyone = references_of(labelled, vectors, ring, np.ones_like(told), opinion)
     return RiskModel(everyone, rings, stack, calibrator, bands, config, about)
+
+
+def stack_examples(labelled: Labelled, examples: "Examples", features: Floats) -> StackExamples:
+    """Return what the stack is fitted on: the looks with their users' classes and first days."""
+    return StackExamples(
+        features,
+        examples.vectors,
+        labelled.is_violator[examples.user],
+        examples.user,
+        examples.weight_E,
+        labelled.first_ts_us[examples.user],
+    )
 
 
 def place_of_opinion(embedder: Embedder) -> tuple[int, int]:

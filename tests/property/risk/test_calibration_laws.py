@@ -50,7 +50,9 @@ def test_an_interval_holds_its_probability(
 @given(SCORES, SEEDS, st.floats(0.55, 0.99))
 def test_the_likely_hold_their_precision(score: Floats, seed: int, precision: float) -> None:
     is_violator = np.random.default_rng(seed).random(len(score)) < 1 / (1 + np.exp(-score))
-    bands = choose_bands(score, is_violator, precision=precision, possible_probability=0.3)
+    bands = choose_bands(
+        score, is_violator, np.arange(len(score)), precision=precision, possible_probability=0.3
+    )
     if bands.likely is not None:
         inside = score >= bands.likely
         hits, count = np.array([is_violator[inside].sum()]), np.array([inside.sum()])

@@ -4,7 +4,7 @@ from torch import nn
 
 from embedder.fitting import FittedNetwork
 from embedder.network import BackboneName, SliceEncoder
-from embedder.selection import choose_network, gain_interval
+from embedder.selection import Behind, choose_network, gain_interval
 
 
 def fitted(backbone: BackboneName, gains: np.ndarray) -> FittedNetwork:
@@ -43,3 +43,16 @@ def test_the_interval_narrows_with_the_queries() -> None:
     narrow, wide = (gain_interval(gain, np.random.default_rng(3)) for gain in (many, few))
     assert narrow[1] - narrow[0] < wide[1] - wide[0]
     assert narrow[0] < 0.1 < narrow[1]
+
+
+def test_a_gru_gives_up_only_when_it_is_behind_beyond_chance() -> None:
+    rng = np.random.default_rng(1)
+    twin = rng.random(400)
+    noise = rng.normal(0, 0.2, 400)
+    behind = Behind((twin, twin + 1.0), seed=0)
+    assert not behind(0, twin + noise - noise.mean())
+    assert not behind(0, twin + 0.1 + noise)
+    assert behind(0, twin - 0.1 + noise)
+    assert behind(1, twin)
+    assert not behind(2, twin - 9.0), "the twin never looked there"
+    assert not Behind((np.zeros(0),), seed=0)(0, np.zeros(0))

@@ -99,26 +99,44 @@ def test_the_lower_bound_is_clopper_and_pearsons() -> None:
 def test_likely_begins_where_precision_is_beyond_doubt() -> None:
     log_odds = np.linspace(-5, 5, 2000)
     is_violator = np.random.default_rng(0).random(2000) < expit(2 * log_odds)
-    bands = choose_bands(log_odds, is_violator, precision=0.9, possible_probability=0.3)
+    bands = choose_bands(
+        log_odds, is_violator, np.arange(len(log_odds)), precision=0.9, possible_probability=0.3
+    )
     assert bands.likely is not None
     inside = log_odds >= bands.likely
-    hits, count = np.array([is_violator[inside].sum()]), np.array([inside.sum()])
+    hits, count = np.array([is_violator[inside].sum() * 1.0]), np.array([inside.sum() * 1.0])
     assert precision_lower(hits, count)[0] >= 0.9
     assert bands.possible == pytest.approx(np.log(0.3 / 0.7))
 
 
 def test_without_proof_nobody_is_likely() -> None:
     log_odds = np.linspace(-5, 5, 30)
-    bands = choose_bands(log_odds, log_odds > 0, precision=0.95, possible_probability=0.3)
+    bands = choose_bands(
+        log_odds, log_odds > 0, np.arange(30), precision=0.95, possible_probability=0.3
+    )
     assert bands.likely is None
     assert bands.name(np.array([-9.0, 0.0, 99.0])) == ["unlikely", "possible", "possible"]
+
+
+def test_many_looks_at_a_user_prove_no_more_than_one() -> None:
+    """Forty violators prove less than .95, however often each was looked at."""
+    log_odds, is_violator = np.repeat(np.linspace(5, 1, 40), 10), np.ones(400, dtype=bool)
+
+    def likely(user: np.ndarray) -> float | None:
+        bands = choose_bands(log_odds, is_violator, user, precision=0.95, possible_probability=0.3)
+        return bands.likely
+
+    assert likely(np.arange(400)) is not None
+    assert likely(np.repeat(np.arange(40), 10)) is None
 
 
 def test_the_threshold_counts_everybody_who_stands_on_it() -> None:
     """Bots have equal scores: those behind the threshold's tie are over it too."""
     log_odds = np.concatenate([np.full(100, 3.0), np.full(900, 1.0)])
     is_violator = np.arange(1000) < 300
-    bands = choose_bands(log_odds, is_violator, precision=0.9, possible_probability=0.3)
+    bands = choose_bands(
+        log_odds, is_violator, np.arange(len(log_odds)), precision=0.9, possible_probability=0.3
+    )
     assert bands.likely == 3.0
 
 
