@@ -52,7 +52,7 @@ from store.schema import EventSchema, Role
 from store.sequences import Int64s, SequenceBatch
 from store.workspace import Workspace
 
-VALIDATION_SHARE, VALIDATION_MAX = 0.1, 2000
+VALIDATION_SHARE, VALIDATION_MAX, LABELLED_VALIDATION_MAX = 0.1, 2000, 1000
 HALVES_MIN, TEXT_USERS = 4, 4000
 
 
@@ -321,6 +321,7 @@ def training_set(
     validation = rng.random(len(size)) < VALIDATION_SHARE
     told = ~gathered.held_out & ~validation
     halved = np.flatnonzero(validation & (size >= HALVES_MIN))
+    labelled = np.flatnonzero(validation & ~gathered.held_out & (labels.label >= 0))
     return TrainingSet(
         featurizer,
         events,
@@ -330,9 +331,14 @@ def training_set(
         np.flatnonzero(told & (labels.label == 1)),
         np.flatnonzero(told & (labels.label == 0)),
         labels.kind,
-        halved[:VALIDATION_MAX],
-        np.flatnonzero(validation & ~gathered.held_out & (labels.label >= 0))[:VALIDATION_MAX],
+        drawn(halved, VALIDATION_MAX, rng),
+        drawn(labelled, LABELLED_VALIDATION_MAX, rng),
     )
+
+
+def drawn(users: Int64s, most: int, rng: np.random.Generator) -> Int64s:
+    """Return the users, or as many of them as are wanted at most, ascending."""
+    return users if len(users) <= most else np.sort(rng.choice(users, most, replace=False))
 
 
 def fit_text_part(
