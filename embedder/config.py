@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 Preset = Literal["fast", "standard"]
 
-CONDUCT_STEPS_MAX = 240
+CONDUCT_STEPS_MAX = 180
 BENIGN_MIN = 50  # of models that were trained before it could be set, too
 
 

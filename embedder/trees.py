@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-TREES_MAX, RATE, LEAVES_MAX, DEPTH_MAX = 100, 0.1, 16, 6
+TREES_MAX, RATE, LEAVES_MAX, DEPTH_MAX = 80, 0.12, 16, 6
 LEAF_MIN, LEAF_SHARE, PENALTY, FEATURES_TRIED = 40, 0.02, 5.0, 0.3
 USERS_AT_ONCE = 4096
 
