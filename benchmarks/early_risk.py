@@ -36,6 +36,7 @@ from jobs.settings import Settings
 from jobs.times import parse_time
 from store.clock import to_us
 from store.database import Database
+from store.engine import literal
 from store.ingest import ingest_events
 from store.label_ingest import ingest_labels
 from store.labels import LabelStore
@@ -135,9 +136,11 @@ def _copy(
 ) -> None:
     """Copy a file, or some columns, one type of event, or the rows of some users of it."""
     with duckdb.connect() as engine:
-        rows = engine.from_query(f"FROM '{source}'")
+        rows = engine.from_query(f"FROM {literal(source)}")
         if users is not None:
-            rows = engine.from_query(f"FROM '{source}' SEMI JOIN '{users}' USING (user_id)")
+            rows = engine.from_query(
+                f"FROM {literal(source)} SEMI JOIN {literal(users)} USING (user_id)"
+            )
         if event_type is not None:
             rows = rows.filter(
                 duckdb.ColumnExpression("event_type") == duckdb.ConstantExpression(event_type)

@@ -1,4 +1,4 @@
-"""The two things that are learned, each by a network of its own: labels touch one block only.
+"""The two things that are learned, each by a network of its own: only one of them is told labels.
 
 *Behavior* learns without labels to recognise the same user in two slices. *Conduct* learns from
 labelled prefixes what violators of a kind have in common. Both are watched on held-out users.

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from embedder.summary import Floats, Summarizer
+from embedder.profiles import Floats
+from embedder.summary import Summarizer
 from embedder.trees import LogOdds, Trees
 
 OPINION, SOFTNESS = "opinion", 2.0

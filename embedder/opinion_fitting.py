@@ -10,11 +10,11 @@ from torch import nn
 from embedder.network import SliceEncoder
 from embedder.objectives import VIOLATOR_SCALE
 from embedder.opinion import Opinion
-from embedder.slices import looks_at
-from embedder.summary import Floats, fit_summarizer
+from embedder.profiles import Floats
+from embedder.slices import drawn, looks_at
+from embedder.summary import fit_summarizer
 from embedder.training_set import TrainingSet, encode_spans
 from embedder.trees import fit_trees
-from store.sequences import Int64s
 
 USERS_OF_A_CLASS_MAX, BLEND_MIN = 20_000, 30
 EQUAL_BLEND = (0.5, 0.5, 0.0)
@@ -40,7 +40,8 @@ def fit_opinion(
     """
     rng = np.random.default_rng([seed, 23])
     summarizer = fit_summarizer(data.featurizer, idf_V)
-    told = np.sort(np.concatenate([at_most(data.violators, rng), at_most(data.others, rng)]))
+    classes = data.violators, data.others
+    told = np.sort(np.concatenate([drawn(users, USERS_OF_A_CLASS_MAX, rng) for users in classes]))
     looks = looks_at(data.events.offsets, told)
     held = looks_at(data.events.offsets, data.validation_labelled)
     held_summary = summarizer.summarize(data.events, held.spans)
@@ -68,13 +69,6 @@ def fit_opinion(
         return opinion
     blend = of_head, of_trees, float(model.intercept_[0])
     return Opinion(summarizer, trees, head_D, head_bias, blend)
-
-
-def at_most(users: Int64s, rng: np.random.Generator) -> Int64s:
-    """Return the users of a class, drawn where they are too many."""
-    if len(users) <= USERS_OF_A_CLASS_MAX:
-        return users
-    return rng.choice(users, USERS_OF_A_CLASS_MAX, replace=False)
 
 
 def describe_opinion(opinion: Opinion) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 All functions return half-open spans of event positions, vectorised over the batch.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,15 @@ def span_rows(spans: Spans) -> tuple[Int64s, Int64s]:
     owner = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     offsets = np.cumsum(sizes) - sizes
     return np.arange(sizes.sum(), dtype=np.int64) - offsets[owner] + spans.first[owner], owner
+
+
+def in_pieces(spans: Spans, *, events_at_once: int) -> Iterator[tuple[slice, Spans]]:
+    """Cut spans into consecutive pieces of about so many events, each with its place."""
+    ends = np.cumsum(spans.last - spans.first)
+    cuts = np.flatnonzero(np.diff(ends // events_at_once, prepend=0) > 0).tolist()
+    for first, last in zip([0, *cuts], [*cuts, len(ends)], strict=True):
+        if first < last:
+            yield slice(first, last), Spans(spans.first[first:last], spans.last[first:last])
 
 
 def pair_spans(
@@ -106,6 +116,11 @@ def draw_users(
     similarity = profile_ND[eligible[anchors]] @ profile_ND[eligible].T
     near = np.argpartition(-similarity, NEIGHBORHOOD, axis=1)[:, :NEIGHBORHOOD]
     return eligible[np.unique(near)]
+
+
+def drawn(users: Int64s, most: int, rng: np.random.Generator) -> Int64s:
+    """Return the users, or as many of them as are wanted at most, ascending."""
+    return users if len(users) <= most else np.sort(rng.choice(users, most, replace=False))
 
 
 def draw_labelled(

@@ -15,15 +15,13 @@ import numpy.typing as npt
 
 from embedder.featurizer import EncodedEvents, Featurizer, SlotRange
 from embedder.fields import Slots
-from embedder.profiles import profile_slots
-from embedder.slices import Spans, span_rows
+from embedder.profiles import Floats, profile_slots
+from embedder.slices import Spans, in_pieces, span_rows
 from store.sequences import Int64s
 
 FIRST_EVENTS, COMMON_VALUES, PLACED_FIELDS = 5, 64, 12
 EVENTS_AT_ONCE = 262_144
 HOURS_OF_A_BIN = 6
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,8 @@ class Summarizer:
 
         Linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`.
         """
-        ends = np.cumsum(spans.last - spans.first)
-        cuts = np.flatnonzero(np.diff(ends // EVENTS_AT_ONCE, prepend=0) > 0).tolist()
-        return np.concatenate(
-            [
-                self._summarize(events, Spans(spans.first[first:last], spans.last[first:last]))
-                for first, last in zip([0, *cuts], [*cuts, len(ends)], strict=True)
-                if first < last
-            ]
-        )
+        pieces = in_pieces(spans, events_at_once=EVENTS_AT_ONCE)
+        return np.concatenate([self._summarize(events, piece) for _, piece in pieces])
 
     def _summarize(self, events: EncodedEvents, spans: Spans) -> Floats:
         rows, owner_E = span_rows(spans)

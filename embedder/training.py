@@ -39,6 +39,7 @@ from embedder.profiles import (
     user_chunks,
 )
 from embedder.selection import Behind, choose_network
+from embedder.slices import drawn
 from embedder.text import TextModel, fit_text
 from embedder.training_data import Gathered, gather
 from embedder.training_set import TrainingSet
@@ -334,11 +335,6 @@ def training_set(
         drawn(halved, VALIDATION_MAX, rng),
         drawn(labelled, LABELLED_VALIDATION_MAX, rng),
     )
-
-
-def drawn(users: Int64s, most: int, rng: np.random.Generator) -> Int64s:
-    """Return the users, or as many of them as are wanted at most, ascending."""
-    return users if len(users) <= most else np.sort(rng.choice(users, most, replace=False))
 
 
 def fit_text_part(

@@ -9,7 +9,7 @@ from torch import Tensor
 from embedder.featurizer import EncodedEvents, Featurizer
 from embedder.network import SliceEncoder
 from embedder.profiles import Floats, profile_slots
-from embedder.slices import Spans, span_rows
+from embedder.slices import Spans, in_pieces, span_rows
 from store.sequences import Int64s
 
 EVENTS_AT_ONCE = 65_536
@@ -69,13 +69,8 @@ def encode_spans(
 ) -> Floats:
     """Return the unit vector of each slice, in pieces of bounded size; every slice has an event."""
     network.eval()
-    sizes = spans.last - spans.first
-    cuts = np.flatnonzero(np.diff(np.cumsum(sizes) // EVENTS_AT_ONCE, prepend=0) > 0)
-    vectors = np.empty((len(sizes), network.dim), dtype=np.float32)
-    for first, last in zip([0, *cuts], [*cuts, len(sizes)], strict=True):
-        if first < last:
-            piece = Spans(spans.first[first:last], spans.last[first:last])
-            vectors[first:last] = (
-                network(*slice_inputs(featurizer, events, piece, device))[0].cpu().numpy()
-            )
+    vectors = np.empty((len(spans.first), network.dim), dtype=np.float32)
+    for place, piece in in_pieces(spans, events_at_once=EVENTS_AT_ONCE):
+        inputs = slice_inputs(featurizer, events, piece, device)
+        vectors[place] = network(*inputs)[0].cpu().numpy()
     return vectors

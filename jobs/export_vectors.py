@@ -17,10 +17,10 @@ from index.publish import live_build_id
 from index.tombstones import Tombstones
 from index.vectors import Rows, row_blocks
 from jobs.auditing import record_read
-from jobs.live import read_erased
 from jobs.parquet import check_output, parquet_writer
 from jobs.terminal import Progress
 from store.audit import EVERYONE
+from store.erasures import read_erased
 from store.workspace import Workspace
 
 SCHEMA = pa.schema(

@@ -2,8 +2,7 @@
 
 from index.service import LookalikeService
 from jobs.settings import Settings
-from store.database import Database
-from store.erasures import erased_users
+from store.erasures import read_erased
 from store.workspace import Workspace
 
 
@@ -12,13 +11,3 @@ def open_live(workspace: Workspace, settings: Settings) -> LookalikeService:
     return LookalikeService.open(
         workspace, config=settings.index, erased_users=read_erased(workspace)
     )
-
-
-def read_erased(workspace: Workspace) -> set[str]:
-    """Return everyone who was erased, from the workspace's database."""
-    database = Database(workspace.ops_url)
-    try:
-        database.migrate()
-        return erased_users(database)
-    finally:
-        database.close()

@@ -27,6 +27,16 @@ from store.workspace import Workspace
 _IDS_PER_STATEMENT = 500
 
 
+def read_erased(workspace: Workspace) -> set[str]:
+    """Return everyone who was erased from a workspace, as its database says now."""
+    database = Database(workspace.ops_url)
+    try:
+        database.migrate()
+        return erased_users(database)
+    finally:
+        database.close()
+
+
 @dataclass(frozen=True)
 class ErasureReceipt:
     """What was erased.

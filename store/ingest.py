@@ -11,7 +11,6 @@ import pyarrow as pa
 from store.clock import to_us
 from store.columns import BIGINT, BOOLEAN, DOUBLE, TIMESTAMP, VARCHAR
 from store.config import IngestConfig
-from store.database import Database
 from store.dropped import CREATE_DROPPED, drop_duplicates, drop_erased
 from store.durable import sha256_file
 from store.engine import (
@@ -22,7 +21,7 @@ from store.engine import (
     remove_abandoned_scratch,
     stream_batches,
 )
-from store.erasures import erased_users
+from store.erasures import read_erased
 from store.errors import FileUnreadable
 from store.event_rows import EVENT_ID, KNOWN, REQUIRED, EventRows, judge_events
 from store.locks import exclusive_lock
@@ -81,18 +80,9 @@ def ingest_events(
     with exclusive_lock(workspace.lake_lock_file, purpose="ingest"):
         remove_leftovers(workspace, read_manifests(workspace))
         remove_abandoned_scratch(workspace)
-        erased = frozenset(_erased(workspace))
+        erased = frozenset(read_erased(workspace))
         ingest = _EventIngest(workspace, config, now, erased, progress or _silent)
         return IngestReport(tuple(ingest.add(file) for file in files))
-
-
-def _erased(workspace: Workspace) -> set[str]:
-    database = Database(workspace.ops_url)
-    try:
-        database.migrate()
-        return erased_users(database)
-    finally:
-        database.close()
 
 
 def _silent(file: str, num_done: int, num_rows: int) -> None:

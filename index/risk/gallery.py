@@ -13,10 +13,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from embedder.slices import PREFIX_AGES
 from index.vectors import Vectors
 from store.sequences import Int64s
 
-AGES = (3, 5, 10, 20, 50)
+AGES = PREFIX_AGES
 WHOLE = 1_000_000_000
 GALLERY_MIN = 10
 

@@ -24,6 +24,7 @@ AGE_KNOTS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 35.0, 50.0
 VOTES = [FEATURES.index(name) for name in ("knn_log_odds", "opinion_log_odds")]
 NEARNESS = [place for place in range(len(FEATURES) - 1) if place not in VOTES]
 STANDARD_MAX = 6.0
+ERRORS, QUIET_TO_LOUD, PENALTIES = 2.0, (0.3, 1.0), (0.03, 0.3, 3.0)
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,6 @@ class Scales:
     age: float = 0.0
     nearness: float = 0.0
     vector: float = 0.0
-
-
-ERRORS = 2.0
-QUIET_TO_LOUD, PENALTIES = (0.3, 1.0), (0.03, 0.3, 3.0)
 
 
 @dataclass(frozen=True)
