@@ -135,7 +135,7 @@ def raw_blocks(
         conduct = encode_spans(parts.conduct, parts.featurizer, events, spans, device)
         blocks["conduct"] = conduct
         if parts.opinion is not None:
-            summary = parts.opinion.summarizer.summarize(events, spans)
+            summary = parts.opinion.summary(batch, events, spans)
             blocks["opinion"] = parts.opinion.block(conduct, summary)
     pieces: list[dict[str, Floats]] = []
     for users in user_chunks(batch.num_users):

@@ -23,20 +23,16 @@ from embedder.errors import ModelCorrupt, ModelMissing
 from embedder.featurizer import Featurizer, SlotRange
 from embedder.fields import HashedField, NumberField, VocabularyField
 from embedder.network import SliceEncoder
-from embedder.opinion import Opinion
+from embedder.opinion_files import Tensors, describe_opinion, opinion_tensors, restore_opinion
 from embedder.parts import Parts
 from embedder.profiles import ProfileModel
-from embedder.summary import Summarizer
 from embedder.text import TextModel, fingerprint
-from embedder.trees import Trees
 from store.durable import publish_folder, remove_folder, sha256_file, write_atomic
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 
 _log = logging.getLogger(__name__)
-
-Tensors = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -329,54 +325,6 @@ def restore_network(role: str, shape: dict[str, Any], tensors: Tensors) -> Slice
         }
     )
     return network
-
-
-def opinion_tensors(opinion: Opinion) -> Tensors:
-    """Return the arrays of the opinion under flat names."""
-    summarizer = opinion.summarizer
-    trees = {f"opinion.trees.{name}": value for name, value in opinion.trees.tensors().items()}
-    return {
-        "opinion.head": opinion.head_D,
-        "opinion.rank": summarizer.rank_V,
-        "opinion.common": summarizer.common,
-        **trees,
-    }
-
-
-def describe_opinion(opinion: Opinion) -> dict[str, Any]:
-    """Return the JSON half of the opinion."""
-    return {
-        "ordered": list(opinion.summarizer.ordered),
-        "named": list(opinion.summarizer.named),
-        "head_bias": opinion.head_bias,
-        "blend": list(opinion.blend),
-    }
-
-
-def restore_opinion(
-    described: dict[str, Any] | None, featurizer: Featurizer, tensors: Tensors
-) -> Opinion | None:
-    """Build the opinion from its two halves."""
-    if described is None:
-        return None
-    prefix = "opinion.trees."
-    trees = {
-        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
-    }
-    of_head, of_trees, offset = described["blend"]
-    return Opinion(
-        Summarizer(
-            featurizer,
-            tuple(described["ordered"]),
-            tuple(described["named"]),
-            tensors["opinion.rank"],
-            tensors["opinion.common"],
-        ),
-        Trees.from_tensors(trees),
-        tensors["opinion.head"],
-        described["head_bias"],
-        (of_head, of_trees, offset),
-    )
 
 
 def restore_text(described: dict[str, Any] | None, tensors: Tensors) -> TextModel | None:

@@ -1,9 +1,10 @@
 """The opinion block: how risky labelled look-alikes make a slice look, as an angle.
 
 Two models that were told labels say their log odds of a slice: the head of the conduct network and
-boosted trees on summaries, which see what a pooled network blurs (how long, how many, the first
-events in order). They are blended on held-out users. As a point on a half circle the blend takes
-its place in the composite vector, so that whoever has the vector has the opinion too.
+boosted trees on summaries, which see what a pooled network blurs (how long, how many, the first and
+last events in order, how their strings read). They are blended on held-out users. As a point on a
+half circle the blend takes its place in the composite vector, so that whoever has the vector has
+the opinion too.
 
 Shape key: `B` slices, `D` dimensions of the conduct block, `F` numbers of a summary.
 """
@@ -15,9 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from embedder.featurizer import EncodedEvents
 from embedder.profiles import Floats
+from embedder.slices import Spans
 from embedder.summary import Summarizer
 from embedder.trees import LogOdds, Trees
+from embedder.wording import Wording
+from store.sequences import SequenceBatch
 
 OPINION, SOFTNESS = "opinion", 2.0
 
@@ -27,16 +32,21 @@ class Opinion:
     """The two models and their blend.
 
     Attributes:
-        summarizer, trees: The trees and what they read.
+        wording, summarizer, trees: The trees and what they read.
         head_D: Weights of the network's head on the conduct block; `head_bias` its offset.
         blend: Weight of the head, weight of the trees, offset.
     """
 
+    wording: Wording
     summarizer: Summarizer
     trees: Trees
     head_D: Floats
     head_bias: float
     blend: tuple[float, float, float]
+
+    def summary(self, batch: SequenceBatch, events: EncodedEvents, spans: Spans) -> Floats:
+        """Return what the trees read of slices of a batch, encoded as `events`."""
+        return self.summarizer.summarize(events, self.wording.codes(batch), spans)
 
     def log_odds(self, conduct_BD: Floats, summary_BF: Floats) -> LogOdds:
         """Return the blended log odds of each slice."""

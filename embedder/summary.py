@@ -1,11 +1,11 @@
 """Summaries: what an analyst would write down of a slice of events, one row of numbers each.
 
-How many events and how long; of every ordered field (a number, a gap, a popularity) its mean, range
-and first values; of every category how often its common values come, and the first ones; what share
-of the targets is new. All is read from the slots of the events, so nothing is parsed twice and
-nothing here names a user or a time.
+How many events and how long; of every ordered field (a number, a gap, a popularity) its mean,
+range, first and last values; of every category how often its common values come, the first and the
+last. All is read from the slots of the events and from what else is told of each (how its strings
+read), so nothing is parsed twice, and nothing here names a user or a time.
 
-Shape key: `E` events of all slices, `S` slots of an event, `B` slices, `F` numbers, `C` columns.
+Shape key: `E` events, `S` slots of an event, `B` slices, `F` numbers, `C` what is told of an event.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from embedder.profiles import Floats, profile_slots
 from embedder.slices import Spans, in_pieces, span_rows
 from store.sequences import Int64s
 
-FIRST_EVENTS, COMMON_VALUES, PLACED_FIELDS = 5, 64, 12
+FIRST_EVENTS, LAST_EVENTS, COMMON_VALUES, PLACED_FIELDS = 5, 3, 64, 12
 EVENTS_AT_ONCE = 262_144
 HOURS_OF_A_BIN = 6
 
@@ -42,33 +42,39 @@ class Summarizer:
     rank_V: npt.NDArray[np.int32]
     common: npt.NDArray[np.int32]
 
-    def summarize(self, events: EncodedEvents, spans: Spans) -> Floats:
+    def summarize(self, events: EncodedEvents, told_EC: Floats, spans: Spans) -> Floats:
         """Return the summary of each slice, B x F; NaN where there is nothing to tell.
+
+        Args:
+            events: The encoded events.
+            told_EC: Ordered numbers told of each of them beside its slots; NaN where missing.
+            spans: The slices.
 
         Linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`.
         """
         pieces = in_pieces(spans, events_at_once=EVENTS_AT_ONCE)
-        return np.concatenate([self._summarize(events, piece) for _, piece in pieces])
+        return np.concatenate([self._summarize(events, told_EC, piece) for _, piece in pieces])
 
-    def _summarize(self, events: EncodedEvents, spans: Spans) -> Floats:
+    def _summarize(self, events: EncodedEvents, told_EC: Floats, spans: Spans) -> Floats:
         rows, owner_E = span_rows(spans)
         slots = profile_slots(self.featurizer, events, rows, spans.first[owner_E])
         size_B = spans.last - spans.first
         start_B = np.cumsum(size_B) - size_B
         fields = {field.name: field for field in self.featurizer.layout}
         columns = columns_of_fields(slots, self.featurizer.layout)
-        codes = {name: mean_slot(slots, fields[name], columns[name]) for name in self.ordered}
-        ranks = {
-            name: self.rank_V[slots[0][:, columns[name][0]]].astype(np.float64)
-            for name in self.named
-        }
+        ranks = [
+            self.rank_V[slots[0][:, columns[name][0]]].astype(np.float64) for name in self.named
+        ]
+        told = list(told_EC[rows].T.astype(np.float64))
+        codes = [mean_slot(slots, fields[name], columns[name]) for name in self.ordered]
         lived_us = events.ts_us[spans.last - 1] - events.ts_us[spans.first]
-        first = [*ranks.values(), *codes.values()][:PLACED_FIELDS]
+        placed = [*ranks, *told, *codes][:PLACED_FIELDS]
         parts = [
             np.log1p(np.stack([size_B, lived_us / 1e6], axis=1)),
-            *(level(code_E, start_B, owner_E, size_B) for code_E in codes.values()),
+            *(level(code_E, start_B, owner_E, size_B) for code_E in (*codes, *told)),
             self._shares(slots, columns, fields["hour"], owner_E, size_B),
-            *(first_values(code_E, start_B, size_B) for code_E in first),
+            *(last_values(code_E, start_B, size_B) for code_E in placed),
+            *(first_values(code_E, start_B, size_B) for code_E in placed),
         ]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
@@ -151,4 +157,14 @@ def first_values(
     place = np.arange(FIRST_EVENTS)
     there = place < size_B[:, None]
     rows = np.where(there, start_B[:, None] + place, 0)
+    return np.where(there, code_E[rows], np.nan)
+
+
+def last_values(
+    code_E: npt.NDArray[np.float64], start_B: Int64s, size_B: Int64s
+) -> npt.NDArray[np.float64]:
+    """Return the codes of the last events of each slice, the latest first, NaN past its begin."""
+    place = np.arange(1, LAST_EVENTS + 1)
+    there = place <= size_B[:, None]
+    rows = np.where(there, (start_B + size_B)[:, None] - place, 0)
     return np.where(there, code_E[rows], np.nan)

@@ -27,7 +27,7 @@ from embedder.fitting import FittedNetwork, Progress, fit_network
 from embedder.model_files import read_manifest, write_model
 from embedder.network import BackboneName
 from embedder.objectives import Gains, Objective, behavior_objective, conduct_objective
-from embedder.opinion_fitting import describe_opinion, fit_opinion
+from embedder.opinion_fitting import Lesson, describe_opinion, fit_opinion
 from embedder.parts import Parts
 from embedder.profiles import (
     Floats,
@@ -40,10 +40,12 @@ from embedder.profiles import (
 )
 from embedder.selection import Behind, choose_network
 from embedder.slices import drawn
+from embedder.summary import fit_summarizer
 from embedder.text import TextModel, fit_text
 from embedder.training_data import Gathered, gather
 from embedder.training_set import TrainingSet
 from embedder.weighting import learn_field_weights
+from embedder.wording import worded_columns
 from store.config import SchemaConfig
 from store.database import Database
 from store.labels import LabelStore
@@ -211,7 +213,9 @@ def fit_all(
         progress("learn opinion", 0, 1)
         head = told.heads.get_submodule("violator")
         assert isinstance(head, nn.Linear)
-        opinion = fit_opinion(data, profiles.idf_V, told.network, head, device, seed=seed)
+        summarizer = fit_summarizer(featurizer, profiles.idf_V)
+        lesson = Lesson(data, batch, worded_columns(schema), summarizer, seed)
+        opinion = fit_opinion(lesson, told.network, head, device)
         metrics["opinion"] = describe_opinion(opinion)
         conduct = told.network
     text = fit_text_part(batch, schema, config, rng)

@@ -96,9 +96,30 @@ def fit_trees(
         held_summary, held_is_violator, held_weight: Examples of held-out users.
         seed: Of the draws of features.
     """
+    model, known_F = _grow(summary_BF, is_violator, weight_B, num_trees=TREES_MAX, seed=seed)
+    sign = np.where(held_is_violator, -1.0, 1.0)
+    losses = [
+        float(np.average(np.logaddexp(0.0, sign * score.ravel()), weights=held_weight))
+        for score in model.staged_decision_function(held_summary[:, known_F])
+    ]
+    return to_arrays(model, known_F, num_trees=int(np.argmin(losses)) + 1)
+
+
+def refit_trees(
+    summary_BF: Floats, is_violator: Bools, weight_B: LogOdds, *, num_trees: int, seed: int
+) -> Trees:
+    """Fit so many trees, as `fit_trees` found to be right, on all examples that may be learned."""
+    model, known_F = _grow(summary_BF, is_violator, weight_B, num_trees=num_trees, seed=seed)
+    return to_arrays(model, known_F, num_trees=num_trees)
+
+
+def _grow(
+    summary_BF: Floats, is_violator: Bools, weight_B: LogOdds, *, num_trees: int, seed: int
+) -> tuple[HistGradientBoostingClassifier, npt.NDArray[np.int64]]:
+    """Return the library's model and the numbers it was fitted on: those ever known."""
     known_F = np.flatnonzero(np.isfinite(summary_BF).any(axis=0))
     model = HistGradientBoostingClassifier(
-        max_iter=TREES_MAX,
+        max_iter=num_trees,
         learning_rate=RATE,
         max_leaf_nodes=LEAVES_MAX,
         max_depth=DEPTH_MAX,
@@ -108,12 +129,7 @@ def fit_trees(
         early_stopping=False,
         random_state=seed,
     ).fit(summary_BF[:, known_F], is_violator, sample_weight=weight_B / weight_B.mean())
-    sign = np.where(held_is_violator, -1.0, 1.0)
-    losses = [
-        float(np.average(np.logaddexp(0.0, sign * score.ravel()), weights=held_weight))
-        for score in model.staged_decision_function(held_summary[:, known_F])
-    ]
-    return to_arrays(model, known_F, num_trees=int(np.argmin(losses)) + 1)
+    return model, known_F
 
 
 def to_arrays(

@@ -9,6 +9,7 @@ from embedder.profiles import fit_profiles
 from embedder.slices import Spans
 from embedder.summary import fit_summarizer
 from embedder.trees import fit_trees
+from embedder.wording import BUCKETS, Wording
 from tests.unit.embedder.people import SCHEMA, make_people
 
 
@@ -19,7 +20,8 @@ def opinion_and_summary() -> tuple[Opinion, np.ndarray]:
     events = featurizer.encode(people, counted_before_us=ALWAYS)
     summarizer = fit_summarizer(featurizer, fit_profiles(featurizer, events, dim_target=64).idf_V)
     spans = Spans(events.offsets[:-1], events.offsets[1:])
-    summary = summarizer.summarize(events, spans)
+    nothing = np.zeros((len(events.ts_us), 0), dtype=np.float32)
+    summary = summarizer.summarize(events, nothing, spans)
     is_violator = np.diff(events.offsets) > 12
     trees = fit_trees(
         summary,
@@ -31,7 +33,8 @@ def opinion_and_summary() -> tuple[Opinion, np.ndarray]:
         seed=0,
     )
     head = np.linspace(-1, 1, 8).astype(np.float32)
-    return Opinion(summarizer, trees, head, 0.25, (0.4, 0.7, -0.1)), summary
+    wording = Wording((), np.zeros((0, BUCKETS), dtype=np.float32))
+    return Opinion(wording, summarizer, trees, head, 0.25, (0.4, 0.7, -0.1)), summary
 
 
 def test_the_blend_is_the_weighted_sum_of_head_and_trees(

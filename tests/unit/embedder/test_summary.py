@@ -6,7 +6,13 @@ from embedder.config import FeaturizerConfig
 from embedder.featurizer import ALWAYS, EncodedEvents, fit_featurizer
 from embedder.profiles import fit_profiles
 from embedder.slices import Spans
-from embedder.summary import FIRST_EVENTS, Summarizer, fit_summarizer
+from embedder.summary import (
+    FIRST_EVENTS,
+    LAST_EVENTS,
+    Summarizer,
+    fit_summarizer,
+    last_values,
+)
 from store.sequences import SequenceBatch
 from tests.unit.embedder.people import HOUR_US, SCHEMA, make_people
 
@@ -27,13 +33,19 @@ def encode(summarizer: Summarizer, people: SequenceBatch) -> EncodedEvents:
     return summarizer.featurizer.encode(people, counted_before_us=ALWAYS)
 
 
+def summarize(summarizer: Summarizer, events: EncodedEvents, spans: Spans) -> np.ndarray:
+    """The summary where nothing is told of the events beside their slots."""
+    nothing = np.zeros((len(events.ts_us), 0), dtype=np.float32)
+    return summarizer.summarize(events, nothing, spans)
+
+
 def whole(events: EncodedEvents) -> Spans:
     return Spans(events.offsets[:-1], events.offsets[1:])
 
 
 def test_count_and_life_come_first(summarizer: Summarizer, people: SequenceBatch) -> None:
     events = encode(summarizer, people)
-    summary = summarizer.summarize(events, whole(events))
+    summary = summarize(summarizer, events, whole(events))
     lived = people.ts_us[people.offsets[1:] - 1] - people.ts_us[people.offsets[:-1]]
     assert summary[:, 0] == pytest.approx(np.log1p(people.num_events), rel=1e-6)
     assert summary[:, 1] == pytest.approx(np.log1p(lived / 1e6), rel=1e-5)
@@ -44,18 +56,18 @@ def test_a_prefix_is_summarized_as_if_nothing_came_after(
 ) -> None:
     events = encode(summarizer, people)
     stop = np.minimum(events.offsets[:-1] + 3, events.offsets[1:])
-    prefix = summarizer.summarize(events, Spans(events.offsets[:-1], stop))
+    prefix = summarize(summarizer, events, Spans(events.offsets[:-1], stop))
     alone = encode(summarizer, people.head(3))
-    np.testing.assert_array_equal(prefix, summarizer.summarize(alone, whole(alone)))
+    np.testing.assert_array_equal(prefix, summarize(summarizer, alone, whole(alone)))
 
 
 def test_users_do_not_depend_on_their_company(
     summarizer: Summarizer, people: SequenceBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = encode(summarizer, people)
-    together = summarizer.summarize(events, whole(events))
+    together = summarize(summarizer, events, whole(events))
     monkeypatch.setattr("embedder.summary.EVENTS_AT_ONCE", 50)
-    np.testing.assert_allclose(summarizer.summarize(events, whole(events)), together, rtol=1e-5)
+    np.testing.assert_allclose(summarize(summarizer, events, whole(events)), together, rtol=1e-5)
 
 
 def test_first_events_are_told_one_by_one_and_end_with_the_user(
@@ -63,7 +75,7 @@ def test_first_events_are_told_one_by_one_and_end_with_the_user(
 ) -> None:
     few = people.head(2)
     events = encode(summarizer, few)
-    summary = summarizer.summarize(events, whole(events))
+    summary = summarize(summarizer, events, whole(events))
     columns = len(summarizer.named) + len(summarizer.ordered)
     placed = summary[:, -columns * FIRST_EVENTS :].reshape(len(summary), columns, FIRST_EVENTS)
     two = few.num_events == 2
@@ -79,7 +91,7 @@ def test_nothing_but_the_hours_tells_a_time(summarizer: Summarizer, people: Sequ
     )
     before, after = encode(summarizer, people), encode(summarizer, later)
     np.testing.assert_array_equal(
-        summarizer.summarize(before, whole(before)), summarizer.summarize(after, whole(after))
+        summarize(summarizer, before, whole(before)), summarize(summarizer, after, whole(after))
     )
 
 
@@ -93,7 +105,7 @@ def test_the_most_common_value_has_rank_zero(summarizer: Summarizer, people: Seq
         ["x"], np.array([0, 1]), people.ts_us[at : at + 1], people.events[at : at + 1]
     )
     encoded = encode(summarizer, one)
-    summary = summarizer.summarize(encoded, whole(encoded))
+    summary = summarize(summarizer, encoded, whole(encoded))
     columns = len(summarizer.named) + len(summarizer.ordered)
     placed = summary[0, -columns * FIRST_EVENTS :].reshape(columns, FIRST_EVENTS)
     assert placed[summarizer.named.index("event_type"), 0] == 0
@@ -113,7 +125,27 @@ def test_a_column_of_nulls_has_nothing_to_tell(
         ),
     )
     full, empty = encode(summarizer, people), encode(summarizer, without)
-    gone = np.isnan(summarizer.summarize(empty, whole(empty))) & np.isfinite(
-        summarizer.summarize(full, whole(full))
+    gone = np.isnan(summarize(summarizer, empty, whole(empty))) & np.isfinite(
+        summarize(summarizer, full, whole(full))
     )
     assert gone.all(axis=0).any()
+
+
+def test_what_is_told_of_the_events_has_its_level_its_last_and_its_first(
+    summarizer: Summarizer, people: SequenceBatch
+) -> None:
+    events = encode(summarizer, people)
+    told = np.arange(len(events.ts_us), dtype=np.float32)[:, None]
+    summary = summarizer.summarize(events, told, whole(events))
+    first, last = events.offsets[:-1], events.offsets[1:]
+    for wanted in ((first + last - 1) / 2, first, last - 1):
+        assert (np.nanmin(np.abs(summary - wanted[:, None]), axis=1) < 1e-3).all()
+    before = summarize(summarizer, events, whole(events))
+    assert summary.shape[1] == before.shape[1] + 5 + FIRST_EVENTS + LAST_EVENTS
+
+
+def test_last_events_are_told_the_latest_first() -> None:
+    code = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 9.0])
+    told = last_values(code, np.array([0, 5]), np.array([5, 1]))
+    np.testing.assert_array_equal(told[0], [5, 4, 3])
+    np.testing.assert_array_equal(told[1], [9, np.nan, np.nan])

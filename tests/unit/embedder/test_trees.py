@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from embedder.trees import Trees, at_most, fit_trees, to_arrays
+from embedder.trees import Trees, at_most, fit_trees, refit_trees, to_arrays
 
 
 def table(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +82,12 @@ def test_thresholds_round_down() -> None:
     thresholds = np.array([0.1, 1.0, -0.1, 1e-300])
     assert (at_most(thresholds).astype(np.float64) <= thresholds).all()
     assert at_most(np.array([1.0]))[0] == 1.0
+
+
+def test_refitted_trees_are_as_many_as_wanted_and_learn_from_all() -> None:
+    numbers, is_violator = table(3000, 1)
+    trees = refit_trees(numbers, is_violator, np.ones(3000), num_trees=7, seed=0)
+    assert len(trees.value_TN) == 7
+    again = refit_trees(numbers, is_violator, np.ones(3000), num_trees=40, seed=0)
+    unseen, truth = table(4000, 5)
+    assert ((again.log_odds(unseen) > 0) == truth).mean() > 0.85
