@@ -54,6 +54,16 @@ AsOf = Annotated[
         show_default=False,
     ),
 ]
+Cut = Annotated[
+    datetime | None,
+    typer.Option(
+        "--cut",
+        parser=parse_as_of,
+        metavar="TIME",
+        help="Training sees nothing from this time on; chosen from the data if absent.",
+        show_default=False,
+    ),
+]
 
 
 class Preset(StrEnum):
@@ -237,18 +247,12 @@ def evaluate(
     session: Session,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the reports.")],
     preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.FAST,
-    cut: Annotated[
-        datetime | None,
-        typer.Option(
-            "--cut",
-            parser=parse_as_of,
-            metavar="TIME",
-            help="Training sees nothing from this time on; chosen from the data if absent.",
-            show_default=False,
-        ),
-    ] = None,
+    cut: Cut = None,
 ) -> None:
-    """Measure the encoder and the risk beside simple methods; report.json and report.html."""
+    """Look for leaks, then measure encoder and risk beside simple methods; report.json and .html.
+
+    Exit status 3 when a check of the audit failed: the tasks that it is about show no figures.
+    """
     from jobs.evaluate import run as run_evaluate
 
     with progress_bars() as progress:
@@ -262,6 +266,41 @@ def evaluate(
             progress=progress,
         )
     session.answer(report.to_dict(), report.lines())
+    if report.refused:
+        message = f"the leak audit failed; no figures for {', '.join(report.refused)}"
+        raise typer.Exit(_fail(message, REFUSED))
+
+
+@app.command()
+@with_session
+def audit(
+    session: Session,
+    cut: Cut = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for audit.json and audit.html.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Look for leaks in what an evaluation reads, of the future and of the label.
+
+    Exit status 1 when a check failed.
+    """
+    from jobs.leak_audit import run as run_audit
+
+    with progress_bars() as progress:
+        report = run_audit(
+            session.workspace,
+            session.settings,
+            output,
+            cut=cut,
+            now=_now(),
+            progress=progress,
+        )
+    session.answer(report.to_dict(), report.lines())
+    if report.failed:
+        raise typer.Exit(_fail(f"the leak audit failed: {', '.join(report.failed)}", FAILED))
 
 
 @app.command()

@@ -17,23 +17,23 @@ import numpy as np
 
 from embedder.config import Preset
 from embedder.embedder import Embedder
-from embedder.evaluation.config import EvaluationConfig
-from embedder.evaluation.early_risk import choose_cut
-from embedder.evaluation.results import TaskResult
+from embedder.evaluation.leak_checks import LeakAudit
+from embedder.evaluation.results import TaskResult, refuse
+from embedder.evaluation.split_leaks import note_length
 from embedder.training import train
 from index.errors import TooFewLabels
 from index.risk.model import RiskModel
 from jobs.assembled_risk import find_assembled_rings, fit_assembled_risk
 from jobs.assembly import assemble
-from jobs.errors import NothingToEvaluate
+from jobs.leak_audit import audit_leaks, audit_lines
 from jobs.measure import Trial, measure_group_task, measure_halves
 from jobs.measure_risk import measure_risk
-from jobs.people import FROM_THE_START, People, read_people
+from jobs.people import People, find_cut, read_people
 from jobs.report.facts import command, machine, versions
 from jobs.report.page import RETRIEVAL_METRICS, RISK_METRICS, format_estimate, is_risk, render_page
 from jobs.settings import Settings
 from jobs.terminal import Progress, table
-from store.clock import from_us, to_us
+from store.clock import from_us
 from store.database import Database
 from store.durable import make_writable, write_atomic
 from store.labels import LabelStore
@@ -45,9 +45,10 @@ NUM_STEPS = 5
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """All results, and the circumstances in which they were had."""
+    """All results, what speaks against them, and the circumstances in which they were had."""
 
     tasks: tuple[TaskResult, ...]
+    audit: LeakAudit
     facts: dict[str, Any]
     json_file: str
     html_file: str
@@ -55,12 +56,18 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON form."""
         files = {"json_file": self.json_file, "html_file": self.html_file}
-        return {**self.facts, "tasks": [task.to_dict() for task in self.tasks], **files}
+        tasks = [task.to_dict() for task in self.tasks]
+        return {**self.facts, "audit": self.audit.to_dict(), "tasks": tasks, **files}
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Names of the tasks whose figures the audit refuses."""
+        return tuple(task.name for task in self.tasks if task.refused is not None)
 
     def lines(self) -> list[str]:
         """Return what a person wants to read."""
         lines = [line for task in self.tasks for line in [*task_lines(task), ""]]
-        return [*lines, f"report {self.html_file}"]
+        return ["leak audit", *audit_lines(self.audit), *lines, f"report {self.html_file}"]
 
 
 def run(
@@ -73,7 +80,7 @@ def run(
     now: datetime,
     progress: Progress,
 ) -> EvaluationReport:
-    """Train as of a cut, measure on what came after, write `report.json` and `report.html`.
+    """Audit, train as of a cut, measure on what came after, write `report.json` and `report.html`.
 
     Args:
         workspace: Read only.
@@ -97,10 +104,9 @@ def run(
     database.migrate()
     labels = LabelStore(database)
     people = read_people(lake, labels.as_of(now), as_of=now)
-    cut_us = to_us(cut) if cut is not None else _choose_cut(people, settings.evaluate)
-    if cut_us is None or not (people.first_us_N < cut_us).any():
-        raise NothingToEvaluate("there are no events to learn from before the cut")
+    cut_us = find_cut(people, cut, settings.evaluate)
     make_writable(output)
+    audit = audit_leaks(lake, labels, people, settings, cut_us=cut_us, progress=progress)
     with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix="evaluate-") as folder:
         trained = train(
             workspace,
@@ -117,7 +123,16 @@ def run(
     trial = Trial(lake, people, cut_us, embedder, settings.evaluate)
     tasks = _measure(workspace, trial, embedder, labels, settings, progress)
     facts = _facts(people, cut_us, settings, preset, now, began) | {"space_id": embedder.space_id}
-    return _write(output, tasks, facts)
+    return _write(output, judge_tasks(tasks, audit), audit, facts)
+
+
+def judge_tasks(tasks: Sequence[TaskResult], audit: LeakAudit) -> tuple[TaskResult, ...]:
+    """Take the figures from tasks that a failed check is about; note lengths beside the rest."""
+    judged = []
+    for task in tasks:
+        reason = audit.why_refused(task.name)
+        judged.append(note_length(task, audit) if reason is None else refuse(task, reason))
+    return tuple(judged)
 
 
 def task_lines(task: TaskResult) -> list[str]:
@@ -132,13 +147,6 @@ def task_lines(task: TaskResult) -> list[str]:
     ]
     figures = table(("method", *metrics), rows)
     return [task.title, f"  {counts}", *(f"  {line}" for line in (*figures, *task.notes))]
-
-
-def _choose_cut(people: People, config: EvaluationConfig) -> int | None:
-    """Cut by the violators' times; by the users' where no violator has one."""
-    known_us = people.known_us_N[people.is_violator_N]
-    known_us = known_us[known_us != FROM_THE_START]
-    return choose_cut(known_us if len(known_us) else people.first_us_N, config)
 
 
 def _measure(
@@ -226,11 +234,14 @@ def _facts(
     }
 
 
-def _write(output: Path, tasks: Sequence[TaskResult], facts: dict[str, Any]) -> EvaluationReport:
+def _write(
+    output: Path, tasks: Sequence[TaskResult], audit: LeakAudit, facts: dict[str, Any]
+) -> EvaluationReport:
     output.mkdir(parents=True, exist_ok=True)
     json_file, html_file = output / "report.json", output / "report.html"
-    report = EvaluationReport(tuple(tasks), facts, str(json_file), str(html_file))
-    write_atomic(html_file, render_page("Evaluation", facts, tasks).encode())
+    report = EvaluationReport(tuple(tasks), audit, facts, str(json_file), str(html_file))
+    page = render_page("Evaluation", facts, tasks, audit=audit)
+    write_atomic(html_file, page.encode())
     write_atomic(json_file, json.dumps(report.to_dict(), indent=1, default=_plain).encode())
     return report
 

@@ -23,7 +23,7 @@ Times are ISO 8601 (`2025-03-01`, `2025-03-01T12:00:00Z`) or epoch seconds, UTC 
 | 0 | done |
 | 1 | failed; one line on stderr says why |
 | 2 | wrong usage |
-| 3 | refused by the gate; the build is kept with its report and is not live |
+| 3 | refused: by the gate (the build is kept, not live), or by the leak audit of `evaluate` |
 | 130 | interrupted |
 """
 

@@ -13,8 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedder.evaluation.early_risk import UNKNOWN
+from embedder.evaluation.config import EvaluationConfig
+from embedder.evaluation.early_risk import UNKNOWN, choose_cut
 from embedder.evaluation.sample import join_batches
+from jobs.errors import NothingToEvaluate
+from store.clock import to_us
 from store.labels import VIOLATOR, LabelView
 from store.lake import EventLake
 from store.sequences import SequenceBatch
@@ -68,6 +71,23 @@ class People:
         place = pc.index_in(wanted, value_set=self.labels.table["user_id"])
         texts = self.labels.table["extra"].combine_chunks().take(place).to_pylist()
         return [_value(text, column) for text in texts]
+
+
+def find_cut(people: People, cut: datetime | None, config: EvaluationConfig) -> int:
+    """Return the time given, or one by which most violators were known (users, without those).
+
+    Raises:
+        NothingToEvaluate: If nobody was seen before it.
+    """
+    if cut is not None:
+        cut_us: int | None = to_us(cut)
+    else:
+        known_us = people.known_us_N[people.is_violator_N]
+        known_us = known_us[known_us != FROM_THE_START]
+        cut_us = choose_cut(known_us if len(known_us) else people.first_us_N, config)
+    if cut_us is None or not (people.first_us_N < cut_us).any():
+        raise NothingToEvaluate("there are no events to learn from before the cut")
+    return cut_us
 
 
 def read_people(lake: EventLake, labels: LabelView, *, as_of: datetime) -> People:

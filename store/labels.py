@@ -40,6 +40,16 @@ _VIEW_SCHEMA = pa.schema(
     ]
 )
 
+_WRITTEN = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("label", pa.int8()),
+        ("occurred_at_us", pa.int64()),
+        ("known_at_us", pa.int64()),
+        ("revoked_at_us", pa.int64()),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Label:
@@ -140,6 +150,18 @@ class LabelStore:
         arrays = [pa.array(c, f.type) for c, f in zip(columns, _VIEW_SCHEMA, strict=True)]
         table = pa.table(arrays, schema=_VIEW_SCHEMA)
         return LabelView(table.sort_by("user_id"))
+
+    def history(self) -> pa.Table:
+        """Return all labels as they were written, in no order; the reader judges what counts when.
+
+        Columns: `user_id`, `label` (null: unknown), `occurred_at_us`, `known_at_us`,
+            `revoked_at_us`.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(select(*(labels.c[name] for name in _WRITTEN.names))).all()
+        columns = zip(*rows, strict=True) if rows else ([] for _ in _WRITTEN)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, _WRITTEN, strict=True)]
+        return pa.table(arrays, schema=_WRITTEN)
 
 
 def _count(connection: Connection) -> int:

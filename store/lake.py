@@ -19,7 +19,7 @@ from store.engine import fetch_all, fetch_table, identifier, literal, stream_bat
 from store.manifests import Manifest, read_manifests
 from store.profile import LakeProfile, profile_view
 from store.sequences import Int64s, SequenceBatch
-from store.view import Cutoffs, View, ViewRequest, open_view
+from store.view import Cutoffs, View, ViewRequest, is_input, open_view
 from store.workspace import Workspace
 
 _STREAM_ROWS = 100_000
@@ -69,6 +69,11 @@ class EventLake:
         """
         with self._open(ViewRequest(_until(as_of), cutoffs)) as view:
             return view.columns
+
+    def withheld_columns(self) -> tuple[str, ...]:
+        """Return the columns that are in the lake and are never inputs, sorted."""
+        names = {name for manifest in self._manifests() for name in manifest.columns}
+        return tuple(sorted(name for name in names if not is_input(name)))
 
     def batches(
         self,
@@ -142,14 +147,16 @@ class EventLake:
             return profile_view(view, sample_events_max=sample_events_max)
 
     def _open(self, request: ViewRequest) -> AbstractContextManager[View]:
-        manifests = read_manifests(self._workspace) if self._pinned is None else self._pinned
         return open_view(
             self._workspace,
-            manifests,
+            self._manifests(),
             request,
             memory_limit_mb=self._memory_limit_mb,
             threads=self._threads,
         )
+
+    def _manifests(self) -> list[Manifest]:
+        return read_manifests(self._workspace) if self._pinned is None else self._pinned
 
 
 def _until(as_of: datetime | None) -> int:

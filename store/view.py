@@ -98,7 +98,7 @@ def _create_view(
     columns = unify_columns(manifest.columns for manifest in manifests)
     relation = _relation(workspace, manifests, columns, request.as_of_us)
     engine.execute(f"CREATE TEMP VIEW visible AS SELECT * FROM {relation} AS event {conditions}")
-    return View(engine, {name: kind for name, kind in columns.items() if _is_input(name)})
+    return View(engine, {name: kind for name, kind in columns.items() if is_input(name)})
 
 
 def _register(engine: Connection, request: ViewRequest) -> str:
@@ -137,7 +137,8 @@ def _relation(
     return f"({' UNION ALL '.join(selects or [_no_events()])})"
 
 
-def _is_input(name: str) -> bool:
+def is_input(name: str) -> bool:
+    """Say whether a column of the lake may be an input; those named `leak_*` never are."""
     return not name.lower().startswith(LEAK_PREFIX)
 
 

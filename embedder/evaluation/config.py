@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 
 class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
-    """Parameters of `lookalike evaluate`."""
+    """Parameters of `lookalike evaluate` and `lookalike audit`."""
 
     seed: int = Field(0, ge=0, description="seed of training, floors, samples and bootstrap")
     num_resamples: int = Field(500, ge=50, le=10_000, description="bootstrap resamples")
@@ -40,4 +40,9 @@ class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
     )
     max_events: int = Field(
         2_000, ge=10, description="only so many first events of a user are looked at"
+    )
+    acknowledged_leaks: tuple[str, ...] = Field(
+        (),
+        description="leak audit: columns, or COLUMN=VALUE, that are known to betray the label and "
+        "are meant to; they warn and refuse no figures",
     )

@@ -33,6 +33,7 @@ class TaskResult:
         notes: What to know when reading the figures.
         reliability: Bins of equal mass by method, for tasks with probabilities.
         extra: Figures of one method only, such as the answered share.
+        refused: What was measured and must not be shown, where the leak audit refused it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TaskResult:
     notes: tuple[str, ...] = ()
     reliability: dict[str, tuple[ReliabilityBin, ...]] = field(default_factory=dict)
     extra: dict[str, float] = field(default_factory=dict)
+    refused: "TaskResult | None" = None
 
     def to_dict(self) -> dict[str, object]:
         """Return a JSON form."""
@@ -58,12 +60,20 @@ class TaskResult:
             "notes": list(self.notes),
             "reliability": bins,
             "extra": self.extra,
+            "refused": None if self.refused is None else self.refused.to_dict(),
         }
 
 
 def not_measurable(name: str, title: str, reason: str, counts: dict[str, int]) -> TaskResult:
     """Return the result of a task that this workspace has too little for."""
     return TaskResult(name, title, f"not measurable here, because {reason}", counts)
+
+
+def refuse(task: TaskResult, reason: str) -> TaskResult:
+    """Return the task without its figures; they stay in `refused`, for whoever knows why."""
+    if task.comparison is None:
+        return task
+    return TaskResult(task.name, task.title, reason, task.counts, refused=task)
 
 
 def reliability_bins(probability_N: Floats, is_positive_N: Flags) -> tuple[ReliabilityBin, ...]:

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embedder.evaluation.bootstrap import Estimate
+from embedder.evaluation.leak_checks import LeakAudit
 from embedder.evaluation.results import TaskResult
 from jobs.report.plots import plot_bars, plot_lines, plot_reliability
 
@@ -25,13 +26,20 @@ class Section:
     plot: Markup | None
 
 
-def render_page(title: str, facts: Mapping[str, Any], tasks: Sequence[TaskResult]) -> str:
+def render_page(
+    title: str,
+    facts: Mapping[str, Any],
+    tasks: Sequence[TaskResult],
+    *,
+    audit: LeakAudit | None = None,
+) -> str:
     """Return the page.
 
     Args:
         title: Headline.
         facts: Circumstances by name; a mapping is shown as a list of its entries.
         tasks: The results, shown in this order.
+        audit: What the leak audit found, shown before them.
     """
     environment = Environment(
         loader=PackageLoader("jobs.report", "."), autoescape=True, undefined=StrictUndefined
@@ -42,6 +50,7 @@ def render_page(title: str, facts: Mapping[str, Any], tasks: Sequence[TaskResult
         facts=facts,
         sections=[_section(task) for task in tasks],
         early_detection=_early_detection(tasks),
+        audit=audit,
     )
 
 

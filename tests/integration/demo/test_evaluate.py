@@ -26,6 +26,12 @@ def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
         "risk_first_all",
     ]
     assert answer["tasks"][0]["measured"]
+    assert answer["audit"]["verdict"] in ("pass", "warn")
+    assert all(task["refused"] is None for task in answer["tasks"])
+    for task in answer["tasks"]:
+        if task["measured"] and task["name"].startswith("risk_first_"):
+            assert 0 <= task["extra"]["explained_by_length"] <= 1
+            assert task["notes"][-1].startswith("the number of events alone has AUC")
     assert {"machine", "versions", "command", "duration_seconds", "cut", "seed"} <= set(answer)
     assert not list((demo.directory / "tmp").iterdir())
     assert sorted(path.name for path in (demo.directory / "models").iterdir()) == before

@@ -136,6 +136,7 @@ def test_the_columns_asked_for_come_in_that_order(workspace: Workspace) -> None:
     ]
     assert batch.events.schema.field("absent").type == pa.string()
     assert "leak_label" not in EventLake(workspace).columns()
+    assert EventLake(workspace).withheld_columns() == ("leak_label",)
     assert "leak_label" not in read_rows(workspace)[0]
 
 

@@ -22,6 +22,7 @@ COMMANDS = [
     "export vectors",
     "export features",
     "evaluate",
+    "audit",
     "erase USER...",
     "keys create NAME",
     "keys list",

@@ -36,3 +36,26 @@ def test_an_empty_view_has_the_columns_of_a_full_one(database: Database) -> None
     assert empty.table.schema == full.table.schema
     assert empty.cutoffs().schema == full.cutoffs().schema
     assert full.cutoffs().to_pylist() == [{"user_id": "al", "cutoff_us": 5}]
+
+
+def test_labels_as_written_are_all_there_revoked_and_future_ones_too(database: Database) -> None:
+    store = LabelStore(database)
+    empty = store.history()
+    written = [
+        Label("al", 1, occurred_at_us=5, revoked_at_us=7),
+        Label("al", 0, known_at_us=2**60),
+        Label("bo", None, group="g"),
+    ]
+    with database.begin() as connection:
+        store.add_all(connection, written, now=NOW)
+    found = store.history()
+    assert found.schema == empty.schema
+    assert found.num_rows == 3
+    (revoked,) = (row for row in found.to_pylist() if row["label"] == 1)
+    assert revoked == {
+        "user_id": "al",
+        "label": 1,
+        "occurred_at_us": 5,
+        "known_at_us": 5,
+        "revoked_at_us": 7,
+    }

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from embedder.evaluation.column_leaks import judge_identity, judge_leak_columns
+from embedder.evaluation.leak_checks import Finding, Verdict
+from store.schema import Role
+from tests.unit.evaluation.crowds import add_column, make_crowd, users_of
+
+BATCH, _ = make_crowd(200)
+USER_E = users_of(BATCH)
+
+
+def judge(
+    role: Role, values: list[object], *, left_out: tuple[str, ...] = (), reads_text: bool = True
+) -> Finding:
+    batch, schema = add_column(BATCH, role, values)
+    return judge_identity(
+        batch, schema, left_out=left_out, reads_text=reads_text, owned_max=0.5, confidence=0.95
+    )
+
+
+@pytest.mark.parametrize("name", ["leak_label", "Leak_Label"])
+def test_a_column_named_as_a_leak_must_not_be_read(name: str) -> None:
+    finding = judge_leak_columns(["place", name], [name])
+    assert finding.verdict is Verdict.FAIL
+    assert finding.details[0] == f"read: {name}"
+
+
+def test_a_column_named_as_a_leak_that_nobody_reads_is_told() -> None:
+    finding = judge_leak_columns(["place", "event_type", "place"], ["leak_label"])
+    assert finding.verdict is Verdict.PASS
+    assert finding.counts == {"read": 2, "leaks_read": 0, "leaks_withheld": 1}
+    assert finding.details == ("in the lake and not read: leak_label",)
+
+
+def test_a_signature_in_every_text_of_a_user_is_found() -> None:
+    values: list[object] = [f"so long, {user}" for user in USER_E.tolist()]
+    finding = judge(Role.TEXT, values)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.details[0].startswith("extra: 9")
+    assert judge(Role.TEXT, values, reads_text=False).verdict is Verdict.PASS
+
+
+def test_a_session_id_that_training_does_not_leave_out_is_found() -> None:
+    values: list[object] = [f"session {user}" for user in USER_E.tolist()]
+    assert judge(Role.CATEGORY, values).verdict is Verdict.FAIL
+    warned = judge(Role.CATEGORY, values, left_out=("extra",))
+    assert warned.verdict is Verdict.WARN
+    assert warned.details == (
+        "extra: 100.0 % [98.1, 100.0] of its values are one user's alone, not learned by value",
+    )
+
+
+def test_texts_and_numbers_that_hardly_repeat_name_nobody() -> None:
+    rng = np.random.default_rng(0)
+    assert judge(Role.TEXT, [f"event {row}" for row in range(len(USER_E))]).verdict is Verdict.PASS
+    assert judge(Role.NUMBER, rng.normal(size=len(USER_E)).tolist()).verdict is Verdict.PASS
+
+
+def test_what_users_share_passes_with_its_figure() -> None:
+    finding = judge(Role.CATEGORY, ["all the same"] * len(USER_E))
+    assert finding.verdict is Verdict.PASS
+    assert finding.figure is not None
+    assert finding.figure.value < 0.05
+    assert {row["name"] for row in finding.rows} == {"event_type", "extra", "place", "size"}
