@@ -23,12 +23,39 @@ def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
         "risk_first_3",
         "risk_first_5",
         "risk_first_10",
+        "risk_first_20",
         "risk_first_all",
+        "early_detection",
     ]
     assert answer["tasks"][0]["measured"]
     assert {"machine", "versions", "command", "duration_seconds", "cut", "seed"} <= set(answer)
     assert not list((demo.directory / "tmp").iterdir())
     assert sorted(path.name for path in (demo.directory / "models").iterdir()) == before
+
+
+def test_evaluation_tells_what_rare_violators_cost_and_how_early_they_are_seen(
+    demo: FinishedDemo, tmp_path: Path
+) -> None:
+    answer = run_json(["evaluate", "-w", str(demo.directory), "-o", str(tmp_path / "out")])
+    tasks = {task["name"]: task for task in answer["tasks"]}
+    risk, detection = tasks["risk_first_5"], tasks["early_detection"]
+    assert risk["measured"], risk["why_not"]
+    natural, percent, permille = risk["base_rates"]
+    assert [rate["base_rate"] for rate in (percent, permille)] == [0.01, 0.001]
+    assert natural["is_natural"]
+    assert permille["benign_weight"] > percent["benign_weight"] > natural["benign_weight"]
+    for demand in permille["demands"]:
+        measurable = demand["num_benign_needed"] <= permille["num_negatives"]
+        assert (demand["why_not"] is None) == measurable
+        assert set(demand["recall"]) == (set(risk["metrics"]) if measurable else set())
+    assert {group["name"] for group in risk["reliability_by_activity"]} > {"busiest third"}
+    likely = detection["early_detection"][0]
+    detected = [step["num_detected"] for step in likely["curve"]]
+    assert detected == sorted(detected)
+    assert detected[-1] == likely["num_detected"] <= likely["num_positives"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Reliability by activity" in page
+    assert "Who ever crosses" in page
 
 
 def test_a_cut_before_all_events_is_an_error_of_one_line(
