@@ -52,14 +52,26 @@ class Looks:
 
 @dataclass(frozen=True)
 class Step:
-    """How many were over the threshold by their k-th event, of all, and how many lived so long."""
+    """Who was over the threshold by the k-th event, and who is at this very look.
+
+    Attributes:
+        num_events: k.
+        detected, num_detected: Violators who were over it at this look or before, of all.
+        alarmed, num_alarmed: Benign users likewise.
+        num_positives_alive, num_benign_alive: Who has so many events.
+        num_positives_over, num_benign_over: Who of these is over it at this look: where the risk is
+            too dark at one number of events, this tells, and the ever-growing shares do not.
+    """
 
     num_events: int
     detected: Estimate
     num_detected: int
-    num_positives_alive: int
     alarmed: Estimate
     num_alarmed: int
+    num_positives_alive: int
+    num_positives_over: int
+    num_benign_alive: int
+    num_benign_over: int
 
 
 @dataclass(frozen=True)
@@ -222,8 +234,8 @@ class _Case:
             int(is_benign_N.sum()),
             int((over_N & is_benign_N).sum()),
             tuple(
-                self._step(age, over_N & (seen_N <= age), is_benign_N)
-                for age in looks.age_A.tolist()
+                self._step(age, over_N & (seen_N <= age), over_NA[:, place], is_benign_N)
+                for place, age in enumerate(looks.age_A.tolist())
             ),
             tuple(figures[f"lead_events/{share}"] for share in QUARTILES),
             tuple(figures[f"lead_hours/{share}"] for share in QUARTILES),
@@ -235,16 +247,20 @@ class _Case:
         natural = float(self.is_positive_N.mean())
         return {f"{rate:.3g}": rate for rate in (natural, *self.config.base_rates)}
 
-    def _step(self, age: int, crossed_N: Flags, is_benign_N: Flags) -> Step:
+    def _step(self, age: int, crossed_N: Flags, over_N: Flags, is_benign_N: Flags) -> Step:
+        alive_N = self.looks.num_events_N >= age
         num_detected = int((crossed_N & self.is_positive_N).sum())
         num_alarmed = int((crossed_N & is_benign_N).sum())
         return Step(
             age,
             self._share(num_detected, int(self.is_positive_N.sum())),
             num_detected,
-            int((self.looks.num_events_N[self.is_positive_N] >= age).sum()),
             self._share(num_alarmed, int(is_benign_N.sum())),
             num_alarmed,
+            int((alive_N & self.is_positive_N).sum()),
+            int((alive_N & over_N & self.is_positive_N).sum()),
+            int((alive_N & is_benign_N).sum()),
+            int((alive_N & over_N & is_benign_N).sum()),
         )
 
     def _share(self, hits: int, count: int) -> Estimate:

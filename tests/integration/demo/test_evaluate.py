@@ -1,7 +1,9 @@
 """`lookalike evaluate` on a workspace: two files, nothing else changed."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,13 +11,29 @@ from jobs.cli import FAILED, run
 from tests.integration.demo.conftest import FinishedDemo, run_json
 
 
-def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
-    demo: FinishedDemo, tmp_path: Path
-) -> None:
+@dataclass(frozen=True)
+class Evaluated:
+    """What one evaluation of the demo printed, where it wrote, and the models there were before."""
+
+    answer: dict[str, Any]
+    output: Path
+    models_before: list[str]
+
+
+@pytest.fixture(scope="module")
+def evaluated(demo: FinishedDemo, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     before = sorted(path.name for path in (demo.directory / "models").iterdir())
-    answer = run_json(["evaluate", "-w", str(demo.directory), "-o", str(tmp_path / "out")])
-    assert json.loads((tmp_path / "out" / "report.json").read_text()) == answer
-    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+    output = tmp_path_factory.mktemp("evaluated") / "out"
+    answer = run_json(["evaluate", "-w", str(demo.directory), "-o", str(output)])
+    return Evaluated(answer, output, before)
+
+
+def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
+    demo: FinishedDemo, evaluated: Evaluated
+) -> None:
+    answer = evaluated.answer
+    assert json.loads((evaluated.output / "report.json").read_text()) == answer
+    assert (evaluated.output / "report.html").read_text().startswith("<!doctype html>")
     assert [task["name"] for task in answer["tasks"]] == [
         "split_halves",
         "split_halves_target_disjoint",
@@ -30,14 +48,14 @@ def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
     assert answer["tasks"][0]["measured"]
     assert {"machine", "versions", "command", "duration_seconds", "cut", "seed"} <= set(answer)
     assert not list((demo.directory / "tmp").iterdir())
-    assert sorted(path.name for path in (demo.directory / "models").iterdir()) == before
+    models = sorted(path.name for path in (demo.directory / "models").iterdir())
+    assert models == evaluated.models_before
 
 
 def test_evaluation_tells_what_rare_violators_cost_and_how_early_they_are_seen(
-    demo: FinishedDemo, tmp_path: Path
+    evaluated: Evaluated,
 ) -> None:
-    answer = run_json(["evaluate", "-w", str(demo.directory), "-o", str(tmp_path / "out")])
-    tasks = {task["name"]: task for task in answer["tasks"]}
+    tasks = {task["name"]: task for task in evaluated.answer["tasks"]}
     risk, detection = tasks["risk_first_5"], tasks["early_detection"]
     assert risk["measured"], risk["why_not"]
     natural, percent, permille = risk["base_rates"]
@@ -53,7 +71,7 @@ def test_evaluation_tells_what_rare_violators_cost_and_how_early_they_are_seen(
     detected = [step["num_detected"] for step in likely["curve"]]
     assert detected == sorted(detected)
     assert detected[-1] == likely["num_detected"] <= likely["num_positives"]
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (evaluated.output / "report.html").read_text()
     assert "Reliability by activity" in page
     assert "Who ever crosses" in page
 

@@ -82,6 +82,9 @@ def test_detected_false_alarms_and_lead_are_counted_by_users(looks: Looks) -> No
     assert [step.num_detected for step in likely.curve] == [0, 1, 1, 2]
     assert [step.num_alarmed for step in likely.curve] == [0, 1, 1, 1]
     assert [step.num_positives_alive for step in likely.curve] == [3, 3, 2, 2]
+    assert [step.num_positives_over for step in likely.curve] == [0, 1, 0, 1]
+    assert [step.num_benign_over for step in likely.curve] == [0, 1, 0, 0]
+    assert [step.num_benign_alive for step in likely.curve] == [4, 3, 3, 2]
     assert likely.curve[-1].detected.value == pytest.approx(2 / 3)
     assert [item.value for item in likely.lead_events] == [0.0, 0.0, 2.0]
     assert [item.value for item in likely.lead_hours] == [8.0, 8.0, 8.0]
