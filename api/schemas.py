@@ -295,6 +295,19 @@ class RingBody(TypedDict):
     cohesion: Annotated[float, Field(description="mean similarity within the ring")]
 
 
+class BandRuleBody(TypedDict):
+    """What `likely` means for a user; `fitted_on` everyone also where a policy has too few users.
+
+    `policy` is the one whose known violators are most like the user, where it has a precision of
+    its own; `precision` holds at its lower 95 % bound; from `likely_log_odds` on one is likely.
+    """
+
+    policy: str | None
+    precision: float
+    likely_log_odds: Annotated[float | None, Field(description="null where nobody can be likely")]
+    fitted_on: Literal["policy", "everyone"]
+
+
 class RiskBody(TypedDict):
     """The risk of one user."""
 
@@ -315,6 +328,10 @@ class RiskBody(TypedDict):
     ring: RingBody | None
     known_violator: Annotated[
         bool, Field(description="the user's own label; it never votes on the user's own risk")
+    ]
+    band_rule: Annotated[
+        BandRuleBody | None,
+        Field(description="what `likely` means here; null where the data does not suffice"),
     ]
 
 

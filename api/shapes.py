@@ -3,8 +3,9 @@
 from typing import Any
 
 from api.call import Call
-from api.schemas import BuildBody, HitBody, Meta, NeighborsAnswer, RingBody, RiskBody
+from api.schemas import BandRuleBody, BuildBody, HitBody, Meta, NeighborsAnswer, RingBody, RiskBody
 from index.answers import (
+    BandRule,
     Hit,
     NeighborAnswer,
     RingInfo,
@@ -71,6 +72,7 @@ def risk_body(answer: RiskAnswer | UnknownUser) -> RiskBody:
         "num_events": answer.num_events,
         "ring": None if answer.ring is None else _ring_body(answer.ring),
         "known_violator": answer.known_violator,
+        "band_rule": None if answer.band_rule is None else _band_rule_body(answer.band_rule),
     }
 
 
@@ -85,6 +87,16 @@ def _unknown_risk(user_id: str) -> RiskBody:
         "num_events": 0,
         "ring": None,
         "known_violator": False,
+        "band_rule": None,
+    }
+
+
+def _band_rule_body(rule: BandRule) -> BandRuleBody:
+    return {
+        "policy": rule.policy,
+        "precision": rule.precision,
+        "likely_log_odds": rule.likely_log_odds,
+        "fitted_on": rule.fitted_on,
     }
 
 

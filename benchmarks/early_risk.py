@@ -29,6 +29,7 @@ from embedder.training import train
 from jobs import init
 from jobs.evaluate import fit_trial_risk, task_lines
 from jobs.measure import Trial
+from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
 from jobs.people import FROM_THE_START, People, read_people
 from jobs.report.facts import command, machine, versions
@@ -115,7 +116,10 @@ def measure(
     )
     config = everybody.settings.evaluate.model_copy(update={"seed": options.seed})
     trial = Trial(everybody.lake, everybody.people, to_us(options.cut), embedder, config)
-    tasks = measure_risk(trial, learned.people, risk, with_trees=True)
+    tasks = [
+        *measure_risk(trial, learned.people, risk, with_trees=True),
+        measure_early_detection(trial, learned.people, risk),
+    ]
     counts = {"all": len(earlier), "learned_from": int(earlier.sum())}
     return float(report.manifest["seconds"]), tasks, counts
 

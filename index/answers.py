@@ -152,6 +152,25 @@ class RingInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BandRule:
+    """What `likely` means for a user.
+
+    Attributes:
+        policy: The policy whose known violators are most like the user, where it has a precision of
+            its own; None where what holds for everyone holds.
+        precision: Share of violators among the likely, at its lower 95 % bound, on held-out users.
+        likely_log_odds: From where on a user is likely; None where no threshold earned it.
+        fitted_on: Held-out users of this policy, or everyone: where there is no policy, or too few
+            users of it.
+    """
+
+    policy: str | None
+    precision: float
+    likely_log_odds: float | None
+    fitted_on: Literal["policy", "everyone"]
+
+
+@dataclass(frozen=True, slots=True)
 class RiskAnswer:
     """The risk of one user.
 
@@ -162,6 +181,7 @@ class RiskAnswer:
         log_odds: The same without saturation; None likewise.
         interval: 0 <= low <= probability <= high <= 1; None likewise.
         known_violator: The user's own label; it never votes on the user's own risk.
+        band_rule: What `likely` means for this user; None where the data does not suffice.
     """
 
     user_id: str | None
@@ -173,6 +193,7 @@ class RiskAnswer:
     num_events: int
     ring: RingInfo | None
     known_violator: bool
+    band_rule: BandRule | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from index.answers import BandRule
 from index.vectors import Vectors
 from store.schema import EventSchema
 from store.sequences import Int64s, SequenceBatch
@@ -37,6 +38,7 @@ class RiskAssessment(Protocol):
     Attributes:
         band: One of `index.answers.Band`; where it is "insufficient_data", the numbers of that
             query mean nothing.
+        band_rule: What `likely` means for each query.
     """
 
     @property
@@ -53,6 +55,9 @@ class RiskAssessment(Protocol):
 
     @property
     def band(self) -> Sequence[str]: ...
+
+    @property
+    def band_rule(self) -> Sequence[BandRule]: ...
 
     @property
     def features_QF(self) -> npt.NDArray[np.floating]: ...

@@ -61,4 +61,5 @@ def risk_answer(
         num_events,
         ring,
         known_violator,
+        assessed.band_rule[query],
     )

@@ -30,7 +30,7 @@ from jobs.measure import Trial
 from jobs.measure_risk import measure_risk
 from jobs.people import FROM_THE_START, read_people
 from jobs.rebuild import run as run_rebuild
-from jobs.report.page import format_estimate
+from jobs.report.figures import format_estimate
 from jobs.settings import Settings
 from jobs.simulator.config import SimulatorConfig
 from jobs.simulator.simulation import SimulationReport, simulate

@@ -27,10 +27,12 @@ from jobs.assembled_risk import find_assembled_rings, fit_assembled_risk
 from jobs.assembly import assemble
 from jobs.leak_audit import audit_leaks, audit_lines
 from jobs.measure import Trial, measure_group_task, measure_halves
+from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
 from jobs.people import People, find_cut, read_people
 from jobs.report.facts import command, machine, versions
-from jobs.report.page import RETRIEVAL_METRICS, RISK_METRICS, format_estimate, is_risk, render_page
+from jobs.report.figures import base_rate_lines, detection_lines, format_estimate
+from jobs.report.page import RETRIEVAL_METRICS, RISK_METRICS, is_risk, render_page
 from jobs.settings import Settings
 from jobs.terminal import Progress, table
 from store.clock import from_us
@@ -40,7 +42,7 @@ from store.labels import LabelStore
 from store.lake import EventLake
 from store.workspace import Workspace
 
-NUM_STEPS = 5
+NUM_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,21 @@ def judge_tasks(tasks: Sequence[TaskResult], audit: LeakAudit) -> tuple[TaskResu
 def task_lines(task: TaskResult) -> list[str]:
     """Return a task's figures as a small table, or why there are none."""
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in task.counts.items())
-    if task.comparison is None:
+    if task.why_not is not None:
         return [task.title, f"  {task.why_not}" + (f" ({counts})" if counts else "")]
+    if task.comparison is None:
+        return [task.title, f"  {counts}", *(f"  {line}" for line in detection_lines(task))]
     metrics = RISK_METRICS if is_risk(task) else RETRIEVAL_METRICS
     rows = [
         [method, *(format_estimate(figures[metric]) for metric in metrics)]
         for method, figures in task.comparison.metrics.items()
     ]
     figures = table(("method", *metrics), rows)
-    return [task.title, f"  {counts}", *(f"  {line}" for line in (*figures, *task.notes))]
+    return [
+        task.title,
+        f"  {counts}",
+        *(f"  {line}" for line in (*figures, *base_rate_lines(task), *task.notes)),
+    ]
 
 
 def _measure(
@@ -167,8 +175,10 @@ def _measure(
     risk = fit_trial_risk(workspace, trial.lake, at_cut, embedder, settings, progress)
     progress("evaluate", 4, NUM_STEPS)
     risks = measure_risk(trial, at_cut, risk, with_trees=True)
+    progress("evaluate", 5, NUM_STEPS)
+    detection = measure_early_detection(trial, at_cut, risk)
     progress("evaluate", NUM_STEPS, NUM_STEPS)
-    return (*halves, groups, *risks)
+    return (*halves, groups, *risks, detection)
 
 
 def fit_trial_risk(

@@ -47,7 +47,8 @@ from jobs.people import (
     read_people,
     read_sequences,
 )
-from jobs.report.page import format_estimate, render_page
+from jobs.report.figures import format_estimate
+from jobs.report.page import render_page
 from jobs.settings import Settings
 from jobs.terminal import Progress, table
 from store.clock import from_us, to_us

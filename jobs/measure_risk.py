@@ -20,6 +20,7 @@ from embedder.evaluation.early_risk import (
 from embedder.evaluation.floors import BoostedTrees, Tokenizer, TokenRegression
 from embedder.evaluation.methods import ENCODER, TFIDF, Encoder
 from embedder.evaluation.metrics import Flags, Floats, Int64s
+from embedder.evaluation.reliability import seconds_between_events
 from embedder.evaluation.results import TaskResult, not_measurable
 from embedder.evaluation.sample import draw_rows, rows_of
 from index.errors import TooFewLabels
@@ -86,14 +87,12 @@ def measure_risk(
         with_trees: Whether the slower floor is measured too.
     """
     config = trial.config
-    split = _test_users(trial)
-    reason = why_no_split(split, config) or _why_no_students(at_cut, config)
+    split = draw_test_users(trial)
+    reason = why_not_measurable(split, at_cut, risk, config)
     prefixes: tuple[int | None, ...] = (*config.prefixes, None)
     if reason is not None or isinstance(risk, TooFewLabels):
         return [
-            not_measurable(
-                risk_name(prefix), risk_title(prefix), reason or str(risk), split.counts()
-            )
+            not_measurable(risk_name(prefix), risk_title(prefix), str(reason), split.counts())
             for prefix in prefixes
         ]
     students = _students(trial, at_cut)
@@ -106,7 +105,8 @@ def measure_risk(
     ]
 
 
-def _test_users(trial: Trial) -> TimeSplit:
+def draw_test_users(trial: Trial) -> TimeSplit:
+    """Draw the labelled users first seen after the cut."""
     return split_by_time(
         trial.people.first_us_N,
         trial.people.label_N,
@@ -115,6 +115,14 @@ def _test_users(trial: Trial) -> TimeSplit:
         config=trial.config,
         rng=trial.random(3),
     )
+
+
+def why_not_measurable(
+    split: TimeSplit, at_cut: People, risk: Assesses | TooFewLabels, config: EvaluationConfig
+) -> str | None:
+    """Return why risk can't be measured, or None where it can."""
+    reason = why_no_split(split, config) or _why_no_students(at_cut, config)
+    return str(risk) if reason is None and isinstance(risk, TooFewLabels) else reason
 
 
 def _why_no_students(at_cut: People, config: EvaluationConfig) -> str | None:
@@ -177,7 +185,15 @@ def _measure_prefix(
     )
     if split.num_unlabelled:
         notes += (UNLABELLED_TEXT.format(num=split.num_unlabelled),)
-    return measure_early_risk(prefix, split, given, answered, config=trial.config, notes=notes)
+    return measure_early_risk(
+        prefix,
+        split,
+        given,
+        answered,
+        config=trial.config,
+        seconds_between=seconds_between_events(tested),
+        notes=notes,
+    )
 
 
 def assess(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> tuple[Floats, Flags]:

@@ -1,6 +1,6 @@
 """`lookalike rebuild`: embed what changed, build, pass the gate, publish."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ from index.build import load_build
 from index.forgetting import forget_in_builds
 from index.gate import GateReport, gate
 from index.publish import publish
+from index.risk.policies import PolicyBand
 from jobs.settings import Settings
 from jobs.staging import Staged, stage
 from jobs.terminal import Progress, table
@@ -29,12 +30,17 @@ class RebuildReport:
     num_violators: int
     num_embedded: int
     why_no_risk: str | None
+    policy_bands: tuple[PolicyBand, ...]
     gate: GateReport
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON form."""
-        fields = {name: value for name, value in vars(self).items() if name != "gate"}
-        return {**fields, "data_as_of": self.data_as_of.isoformat(), "gate": self.gate.to_dict()}
+        return {
+            **vars(self),
+            "data_as_of": self.data_as_of.isoformat(),
+            "policy_bands": [asdict(band) for band in self.policy_bands],
+            "gate": self.gate.to_dict(),
+        }
 
     def lines(self) -> list[str]:
         """Return what a person wants to read."""
@@ -50,6 +56,7 @@ class RebuildReport:
             f"{self.num_users:,} users, {self.num_violators:,} known violators, "
             f"{self.num_embedded:,} embedded anew, space {self.space_id}",
             *([f"no risk model: {self.why_no_risk}"] if self.why_no_risk else []),
+            *(f"policy {band.policy}: {band.sentence()}" for band in self.policy_bands),
             *checks,
             f"build {self.build_id} {'is live' if self.is_live else 'was refused'}"
             f" (gate: {self.gate.verdict}{failed})",
@@ -119,5 +126,6 @@ def _publish(
         num_violators=build.manifest.num_violators,
         num_embedded=staged.num_embedded,
         why_no_risk=staged.why_no_risk,
+        policy_bands=staged.policy_bands,
         gate=published.report,
     )

@@ -18,6 +18,7 @@ from index.errors import BuildCorrupt, BuildIncompatible, BuildMissing
 from index.manifest import BlockSpec
 from index.publish import read_live
 from index.risk.model import RiskModel
+from index.risk.policies import PolicyBand
 from index.risk.rings import Rings
 from jobs.assembled_risk import find_assembled_rings, fit_assembled_risk
 from jobs.assembly import Assembly, assemble
@@ -43,6 +44,7 @@ class Staged:
         num_embedded: Users embedded anew; the others' vectors were taken over.
         live: The build that was live meanwhile.
         why_no_risk: Why the build has no risk model; None where it has one.
+        policy_bands: What became of the policies that have a precision of their own.
     """
 
     directory: Path
@@ -51,6 +53,7 @@ class Staged:
     num_embedded: int
     live: Build | None
     why_no_risk: str | None
+    policy_bands: tuple[PolicyBand, ...]
 
 
 def stage(
@@ -101,6 +104,7 @@ def stage(
         num_embedded=assembly.num_embedded,
         live=live,
         why_no_risk=None if isinstance(risk, RiskModel) else str(risk),
+        policy_bands=risk.policy_bands if isinstance(risk, RiskModel) else (),
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.answers import BandRule
 from index.build import BuildInput, load_build, write_build
 from index.config import GateConfig, IndexConfig
 from index.gate import gate
@@ -160,6 +161,7 @@ class FakeAssessment:
     log_odds: npt.NDArray[np.float64]
     band: Sequence[str]
     features_QF: npt.NDArray[np.float32]
+    band_rule: Sequence[BandRule]
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,13 @@ class FakeRisk:
         band = np.where(num_events_Q < 3, "insufficient_data", names)
         features = np.stack([query_QD[:, 0], num_events_Q.astype(np.float32)], axis=1)
         return FakeAssessment(
-            probability, probability * 0.9, probability * 1.1, log_odds, band.tolist(), features
+            probability,
+            probability * 0.9,
+            probability * 1.1,
+            log_odds,
+            band.tolist(),
+            features,
+            [BandRule(None, 0.95, 0.0, "everyone")] * len(query_QD),
         )
 
 

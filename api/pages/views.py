@@ -6,6 +6,7 @@ from api.pages.charts import Bar, similarity_bars
 from api.pages.words import (
     BAND_TITLES,
     CHANNEL_MEANINGS,
+    band_rule_sentence,
     count,
     duration,
     moment,
@@ -85,6 +86,7 @@ class RiskView:
     position: float
     low: float
     high: float
+    rule: str | None
 
     @classmethod
     def of(cls, risk: RiskAnswer) -> "RiskView":
@@ -100,6 +102,7 @@ class RiskView:
             position=round((risk.probability or 0.0) * 100, 2),
             low=round(low * 100, 2),
             high=round(high * 100, 2),
+            rule=band_rule_sentence(risk.band_rule),
         )
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from index.answers import Band, RiskAnswer
+from index.answers import Band, BandRule, RiskAnswer
 
 BAND_TITLES: Final[dict[Band, str]] = {
     "likely": "Likely a violator",
@@ -34,6 +34,22 @@ def risk_sentence(risk: RiskAnswer) -> str:
         f"Of 100 users who behaved like this after as many events, about "
         f"{in_hundred(risk.probability)} turned out to be violators; "
         f"the data allows {in_hundred(low)} to {in_hundred(high)}."
+    )
+
+
+def band_rule_sentence(rule: BandRule | None) -> str | None:
+    """Say what `likely` means where a policy has its own precision; None elsewhere."""
+    if rule is None or rule.policy is None:
+        return None
+    if rule.likely_log_odds is None:
+        return (
+            f"Most like violators of {rule.policy}, where likely means at least "
+            f"{percent(rule.precision)}; nothing has proven that yet, so nobody is."
+        )
+    proven = "" if rule.fitted_on == "policy" else ", proven on everyone: of the policy are too few"
+    return (
+        f"Most like violators of {rule.policy}, where likely means at least "
+        f"{percent(rule.precision)}{proven}."
     )
 
 

@@ -4,6 +4,7 @@ Users, not events or pairs, are resampled: they are what is independent. Two met
 the same users are compared within each resample, so that their difference has its own interval.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,7 +26,24 @@ from embedder.evaluation.metrics import (
 from embedder.evaluation.ranking import Ranking
 
 RESAMPLES_PER_BLOCK = 50  # bounds the memory to this many rows of weights
-Metrics = Callable[[Floats], dict[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Some resamples of the users.
+
+    Attributes:
+        weight_RN: How often each user was drawn.
+        unseen_R: How many users that nobody has seen are there besides; exponential with mean 1,
+            so that 95 % of the resamples have fewer than 3: what the exact (Clopper-Pearson) bound
+            says of an event that never happened. Rare-event figures count them, others do not.
+    """
+
+    weight_RN: Floats
+    unseen_R: Floats
+
+
+Metrics = Callable[[Draw], dict[str, Floats]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +55,9 @@ class Estimate:
     high: float | None
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return a JSON form."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+        """Return a JSON form; a figure that is undefined is null."""
+        value = self.value if math.isfinite(self.value) else None
+        return {"value": value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,10 @@ class Comparison:
     metrics: dict[str, dict[str, Estimate]]
     differences: dict[str, dict[str, Estimate]]
 
+    def to_dict(self) -> dict[str, object]:
+        """Return a JSON form."""
+        return {"metrics": _nested(self.metrics), "differences": _nested(self.differences)}
+
 
 def compare_classifiers(
     probabilities: Mapping[str, Floats], is_positive_N: Flags, config: EvaluationConfig
@@ -60,7 +83,8 @@ def compare_classifiers(
     """Compare methods that give every user a probability; the first is the main one."""
 
     def metrics_of(probability_N: Floats) -> Metrics:
-        def measure(weight_RN: Floats) -> dict[str, Floats]:
+        def measure(draw: Draw) -> dict[str, Floats]:
+            weight_RN = draw.weight_RN
             ladder = make_ladder(probability_N, is_positive_N, weight_RN)
             return {
                 "auc": area_under_roc(ladder),
@@ -80,7 +104,8 @@ def compare_rankings(rankings: Mapping[str, Ranking], config: EvaluationConfig) 
     """Compare methods by how well they answered the same queries; the first is the main one."""
 
     def metrics_of(ranking: Ranking) -> Metrics:
-        def measure(weight_RN: Floats) -> dict[str, Floats]:
+        def measure(draw: Draw) -> dict[str, Floats]:
+            weight_RN = draw.weight_RN
             return {
                 "hit_at_1": weighted_mean(ranking.hit_Q(1), weight_RN),
                 "hit_at_10": weighted_mean(ranking.hit_Q(10), weight_RN),
@@ -113,19 +138,21 @@ def compare(
 
 
 def _single(measure: Metrics, num_users: int) -> dict[str, float]:
-    return {key: float(value[0]) for key, value in measure(np.ones((1, num_users))).items()}
+    everyone_once = Draw(np.ones((1, num_users)), np.zeros(1))
+    return {key: float(value[0]) for key, value in measure(everyone_once).items()}
 
 
 def _resample(
     measures: Mapping[str, Metrics], num_users: int, config: EvaluationConfig
 ) -> dict[str, dict[str, Floats]]:
     rng = np.random.default_rng([config.seed, num_users])
+    rng_unseen = np.random.default_rng([config.seed, num_users, 1])
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in measures}
     for first in range(0, config.num_resamples, RESAMPLES_PER_BLOCK):
         size = min(RESAMPLES_PER_BLOCK, config.num_resamples - first)
-        weight_RN = draw_weights(num_users, size, rng)
+        draw = Draw(draw_weights(num_users, size, rng), rng_unseen.exponential(size=size))
         for name, measure in measures.items():
-            parts[name].append(measure(weight_RN))
+            parts[name].append(measure(draw))
     return {
         name: {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
         for name, blocks in parts.items()
@@ -153,3 +180,12 @@ def _estimates(
         low, high = np.quantile(defined, [tail, 1 - tail])
         estimates[key] = Estimate(value, float(low), float(high))
     return estimates
+
+
+def _nested(
+    figures: Mapping[str, Mapping[str, Estimate]],
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {
+        method: {metric: estimate.to_dict() for metric, estimate in metrics.items()}
+        for method, metrics in figures.items()
+    }

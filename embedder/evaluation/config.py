@@ -1,6 +1,10 @@
 """What an evaluation measures, and how sure it wants to be."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
@@ -13,7 +17,20 @@ class EvaluationConfig(BaseModel, frozen=True, extra="forbid"):
         20, ge=2, description="below so many positives, or queries with an answer, nothing is said"
     )
     prefixes: tuple[int, ...] = Field(
-        (3, 5, 10), min_length=1, description="first events of a user at which risk is measured"
+        (3, 5, 10, 20), min_length=1, description="first events of a user at which risk is measured"
+    )
+    base_rates: tuple[Share, ...] = Field(
+        (0.01, 0.001), description="shares of violators that precision is also told for"
+    )
+    precision_targets: tuple[Share, ...] = Field(
+        (0.5, 0.8, 0.9, 0.95, 0.99), description="precisions at which recall is measured"
+    )
+    false_positive_rates: tuple[Share, ...] = Field(
+        (0.05, 0.01, 0.001, 0.0001),
+        description="shares of benign users over a threshold at which recall is measured",
+    )
+    detection_users: int = Field(
+        6_000, ge=100, description="early detection: most test users looked at after every event"
     )
     cut_share: float = Field(
         0.7, gt=0, lt=1, description="share of the known violators that training may learn from"

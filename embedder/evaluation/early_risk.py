@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedder.evaluation.base_rates import measure_operating_figures
 from embedder.evaluation.bootstrap import compare_classifiers
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.metrics import Flags, Floats, Int64s, area_under_roc, make_ladder
-from embedder.evaluation.results import TaskResult, not_measurable, reliability_bins
+from embedder.evaluation.reliability import reliability_bins, reliability_by_activity
+from embedder.evaluation.results import TaskResult, not_measurable
 from embedder.evaluation.sample import draw_rows
 
 DAY_US = 86_400_000_000
@@ -119,6 +121,7 @@ def measure_early_risk(
     answered: Flags,
     *,
     config: EvaluationConfig,
+    seconds_between: Floats | None = None,
     notes: tuple[str, ...] = (),
 ) -> TaskResult:
     """Compare the probabilities that several methods gave to the test users.
@@ -128,7 +131,9 @@ def measure_early_risk(
         split: The test users.
         probabilities: By method, in the order of `split.test`; the main one first.
         answered: Whom the main method gave an answer; all methods are measured on these.
-        config: Says how often to resample.
+        config: Says how often to resample, and at which base rates, precisions and so on.
+        seconds_between: Mean time from one event seen to the next, of each test user; tells the
+            busy from the quiet.
         notes: Passed on to the result.
     """
     name, title = risk_name(prefix), risk_title(prefix)
@@ -160,4 +165,8 @@ def measure_early_risk(
             "answered_share": float(answered.mean()),
             **{f"auc_with_unanswered.{method}": figure for method, figure in of_all.items()},
         },
+        operating=measure_operating_figures(given, is_positive_R, config),
+        by_activity=()
+        if seconds_between is None
+        else reliability_by_activity(given, is_positive_R, seconds_between[answered], config),
     )

@@ -13,7 +13,7 @@ from typing import Any
 from embedder.evaluation.bootstrap import Estimate
 
 ALL_TASKS = ("",)
-RISK_TASKS = ("risk_first_",)
+RISK_TASKS = ("risk_first_", "early_detection")
 RETRIEVAL_TASKS = ("split_halves", "groups")
 DETAILS_MAX = 12
 

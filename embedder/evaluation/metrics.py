@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+RECALL_TOLERANCE = 1e-9
+
 
 @dataclass(frozen=True)
 class Ladder:
@@ -46,18 +48,61 @@ def area_under_roc(ladder: Ladder) -> Floats:
     return _ratio(won_R, ladder.positive_RG.sum(axis=1) * total_R)
 
 
+def precision_and_recall(ladder: Ladder) -> tuple[Floats, Floats]:
+    """Return both at every threshold, highest first; recall is NaN without positives."""
+    found_RG = np.cumsum(ladder.positive_RG, axis=1)
+    shown_RG = found_RG + np.cumsum(ladder.negative_RG, axis=1)
+    return _ratio(found_RG, shown_RG, nothing=0.0), _ratio(found_RG, found_RG[:, -1:])
+
+
 def average_precision(ladder: Ladder) -> Floats:
     """Return the mean precision at each positive, with equal scores taken together."""
-    precision_RG, _ = _precision_and_recall(ladder)
+    precision_RG, _ = precision_and_recall(ladder)
+    return mean_precision(ladder, precision_RG)
+
+
+def mean_precision(ladder: Ladder, precision_RG: Floats) -> Floats:
+    """Return the average precision where the precision is known already."""
     gained_R = (precision_RG * ladder.positive_RG).sum(axis=1)
     return _ratio(gained_R, ladder.positive_RG.sum(axis=1))
 
 
 def recall_at_precision(ladder: Ladder, *, precision_min: float) -> Floats:
     """Return the largest recall at a threshold whose precision is high enough; 0 if none is."""
-    precision_RG, recall_RG = _precision_and_recall(ladder)
+    return best_recall(*precision_and_recall(ladder), precision_min=precision_min)
+
+
+def best_recall(precision_RG: Floats, recall_RG: Floats, *, precision_min: float) -> Floats:
+    """Return the same where both are known already."""
     best_R: Floats = np.where(precision_RG >= precision_min, recall_RG, 0.0).max(axis=1)
     return best_R
+
+
+def recall_at_false_positive_rate(ladder: Ladder, *, rate_max: float) -> Floats:
+    """Return the largest recall at a threshold that few enough negatives reach; 0 if none is."""
+    found_RG, alarm_RG = (
+        _ratio(part, part[:, -1:])
+        for part in (np.cumsum(ladder.positive_RG, axis=1), np.cumsum(ladder.negative_RG, axis=1))
+    )
+    best_R: Floats = np.where(alarm_RG <= rate_max, found_RG, 0.0).max(axis=1)
+    return best_R
+
+
+def precision_where(precision_RG: Floats, recall_RG: Floats, *, recall_min: float) -> Floats:
+    """Return the precision at the highest threshold whose recall is high enough."""
+    at_R = (recall_RG >= recall_min - RECALL_TOLERANCE).argmax(axis=1)
+    chosen_R = np.take_along_axis(precision_RG, at_R[:, None], axis=1)[:, 0]
+    return np.where(np.isfinite(recall_RG[:, -1]), chosen_R, np.nan)
+
+
+def weighted_quantile(value_N: Floats, weight_RN: Floats, *, share: float) -> Floats:
+    """Return the least value at which the share of the weight is reached; NaN without weight."""
+    if not len(value_N):
+        return np.full(len(weight_RN), np.nan)
+    order = np.argsort(value_N, kind="stable")
+    reached_RN = np.cumsum(weight_RN[:, order], axis=1)
+    at_R = (reached_RN >= share * reached_RN[:, -1:]).argmax(axis=1)
+    return np.where(reached_RN[:, -1] > 0, value_N[order][at_R], np.nan)
 
 
 def brier(probability_N: Floats, is_positive_N: Flags, weight_RN: Floats) -> Floats:
@@ -90,12 +135,6 @@ def equal_mass_bins(probability_N: Floats, num_bins: int) -> Int64s:
 def weighted_mean(value_N: Floats, weight_RN: Floats) -> Floats:
     """Return the mean over users."""
     return _ratio(weight_RN @ value_N, weight_RN.sum(axis=1))
-
-
-def _precision_and_recall(ladder: Ladder) -> tuple[Floats, Floats]:
-    found_RG = np.cumsum(ladder.positive_RG, axis=1)
-    shown_RG = found_RG + np.cumsum(ladder.negative_RG, axis=1)
-    return _ratio(found_RG, shown_RG, nothing=0.0), _ratio(found_RG, found_RG[:, -1:])
 
 
 def _ratio(part: Floats, whole: Floats, *, nothing: float = np.nan) -> Floats:

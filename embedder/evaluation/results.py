@@ -1,23 +1,11 @@
 """What an evaluation hands over: per task either figures with intervals, or why there are none."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from embedder.evaluation.bootstrap import Comparison, Estimate
-from embedder.evaluation.metrics import Flags, Floats, equal_mass_bins
-
-RELIABILITY_BINS = 10
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Users of similar probability, and how many of them were violators."""
-
-    probability_mean: float
-    positive_share: float
-    num_users: int
+from embedder.evaluation.base_rates import OperatingFigures
+from embedder.evaluation.bootstrap import Comparison
+from embedder.evaluation.detection import Detection
+from embedder.evaluation.reliability import ReliabilityBin, ReliabilityGroup
 
 
 @dataclass(frozen=True)
@@ -33,6 +21,9 @@ class TaskResult:
         notes: What to know when reading the figures.
         reliability: Bins of equal mass by method, for tasks with probabilities.
         extra: Figures of one method only, such as the answered share.
+        operating: Precision and recall at several base rates, for tasks with probabilities.
+        by_activity: Reliability among the busy and the quiet, for the same.
+        detection: When violators are seen, for the task that follows users event by event.
         refused: What was measured and must not be shown, where the leak audit refused it.
     """
 
@@ -44,23 +35,29 @@ class TaskResult:
     notes: tuple[str, ...] = ()
     reliability: dict[str, tuple[ReliabilityBin, ...]] = field(default_factory=dict)
     extra: dict[str, float] = field(default_factory=dict)
+    operating: OperatingFigures | None = None
+    by_activity: tuple[ReliabilityGroup, ...] = ()
+    detection: Detection | None = None
     refused: "TaskResult | None" = None
 
     def to_dict(self) -> dict[str, object]:
         """Return a JSON form."""
         bins = {name: [vars(item) for item in items] for name, items in self.reliability.items()}
+        figures = Comparison({}, {}) if self.comparison is None else self.comparison
         return {
             "name": self.name,
             "title": self.title,
-            "measured": self.comparison is not None,
+            "measured": self.why_not is None,
             "why_not": self.why_not,
             "counts": self.counts,
-            "metrics": _nested(self.comparison.metrics) if self.comparison else {},
-            "differences": _nested(self.comparison.differences) if self.comparison else {},
+            **figures.to_dict(),
             "notes": list(self.notes),
             "reliability": bins,
+            "reliability_by_activity": [group.to_dict() for group in self.by_activity],
             "extra": self.extra,
             "refused": None if self.refused is None else self.refused.to_dict(),
+            **({} if self.operating is None else self.operating.to_dict()),
+            **({} if self.detection is None else self.detection.to_dict()),
         }
 
 
@@ -71,25 +68,6 @@ def not_measurable(name: str, title: str, reason: str, counts: dict[str, int]) -
 
 def refuse(task: TaskResult, reason: str) -> TaskResult:
     """Return the task without its figures; they stay in `refused`, for whoever knows why."""
-    if task.comparison is None:
+    if task.why_not is not None:
         return task
     return TaskResult(task.name, task.title, reason, task.counts, refused=task)
-
-
-def reliability_bins(probability_N: Floats, is_positive_N: Flags) -> tuple[ReliabilityBin, ...]:
-    """Compare probabilities with what happened, in bins of equal mass."""
-    bin_N = equal_mass_bins(probability_N, RELIABILITY_BINS)
-    size_K = np.bincount(bin_N)
-    mean_K = np.bincount(bin_N, probability_N) / size_K
-    share_K = np.bincount(bin_N, is_positive_N.astype(np.float64)) / size_K
-    rows = zip(mean_K.tolist(), share_K.tolist(), size_K.tolist(), strict=True)
-    return tuple(ReliabilityBin(mean, share, size) for mean, share, size in rows)
-
-
-def _nested(
-    figures: Mapping[str, Mapping[str, Estimate]],
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    return {
-        method: {metric: estimate.to_dict() for metric, estimate in metrics.items()}
-        for method, metrics in figures.items()
-    }

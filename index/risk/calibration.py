@@ -5,6 +5,7 @@ otherwise. Both are kept as one piecewise linear, strictly increasing map from s
 that ranks survive and log odds never saturate.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -104,9 +105,10 @@ class Bands:
     likely: float | None
     possible: float
 
-    def name(self, log_odds: Floats) -> list[str]:
-        """Return the band of each."""
-        likely = np.inf if self.likely is None else self.likely
+    def name(self, log_odds: Floats, likely_Q: Sequence[float] | None = None) -> list[str]:
+        """Return the band of each; thresholds of their own may be given for likely."""
+        everyone = np.inf if self.likely is None else self.likely
+        likely = np.full(len(log_odds), everyone) if likely_Q is None else np.array(likely_Q)
         names: list[str] = np.where(
             log_odds >= likely,
             "likely",
@@ -123,9 +125,18 @@ def choose_bands(
     precision: float,
     possible_probability: float,
 ) -> Bands:
-    """Choose the lowest threshold whose precision, at its lower 95 % bound, is high enough.
+    """Choose the lowest threshold that proves the precision, and the one of possible."""
+    likely = likely_from(log_odds, is_violator, user, precision=precision)
+    return Bands(likely, float(logit(possible_probability)))
+
+
+def likely_from(
+    log_odds: Floats, is_violator: Bools, user: Int64s, *, precision: float
+) -> float | None:
+    """Return the lowest threshold whose precision, at its lower 95 % bound, is high enough.
 
     Several looks at one user are as good as one: the bound rests on how many users there are.
+    None where no threshold is.
     """
     order = np.argsort(-log_odds, kind="stable")
     share = np.cumsum(is_violator[order]) / np.arange(1, len(order) + 1)
@@ -134,8 +145,7 @@ def choose_bands(
     users = np.cumsum(is_first).astype(np.float64)
     last_of_equals = np.append(np.diff(log_odds[order]) < 0, True)
     good = np.flatnonzero(last_of_equals & (precision_lower(share * users, users) >= precision))
-    likely = float(log_odds[order[good[-1]]]) if len(good) else None
-    return Bands(likely, float(logit(possible_probability)))
+    return float(log_odds[order[good[-1]]]) if len(good) else None
 
 
 def precision_lower(hits: Floats, count: Floats) -> Floats:

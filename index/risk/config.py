@@ -1,6 +1,11 @@
 """Settings of the risk model and of the rings."""
 
+from collections.abc import Mapping
+from typing import Annotated
+
 from pydantic import BaseModel, Field
+
+Precision = Annotated[float, Field(gt=0.5, lt=1)]
 
 
 class RiskConfig(BaseModel, frozen=True, extra="forbid"):
@@ -24,6 +29,12 @@ class RiskConfig(BaseModel, frozen=True, extra="forbid"):
     folds: int = Field(5, ge=2, le=20, description="folds of users for out-of-fold calibration")
     likely_precision: float = Field(
         0.95, gt=0.5, lt=1, description='precision that "likely" must have, at its lower bound'
+    )
+    likely_precision_by_policy: Mapping[str, Precision] = Field(
+        default_factory=dict,
+        description='policy to the precision that "likely" must have for users most like its known '
+        "violators, as in: spam = 0.99; other policies have likely_precision, and too few "
+        "users of a policy are told in the answers",
     )
     possible_probability: float = Field(
         0.3, gt=0, lt=1, description='probability from which a user is "possible"'

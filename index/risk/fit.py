@@ -24,6 +24,7 @@ from index.risk.gallery import GALLERY_MIN, Floats, References, members, usable_
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
 from index.risk.neighbors import neighbor_features
+from index.risk.policies import PolicyBands, PolicyVoters, fit_policy_bands, policies_of
 from index.risk.ring_rates import NO_RING, Asked
 from index.risk.stack import StackExamples, out_of_fold
 from index.vectors import Vectors
@@ -102,12 +103,19 @@ def fit_risk(
     looks = stack_examples(labelled, examples, features)
     stack, score = out_of_fold(looks, folds=config.folds)
     calibrator = fit_calibrator(score, looks.is_violator, looks.weight_Q)
+    log_odds = calibrator.to_log_odds(score)
     bands = choose_bands(
-        calibrator.to_log_odds(score),
+        log_odds,
         looks.is_violator,
         looks.user_Q,
         precision=config.likely_precision,
         possible_probability=config.possible_probability,
+    )
+    policy_R = policies_of(view, labelled.user_ids)
+    voters = PolicyVoters(gallery, policy_R.filter(pa.array(told)))
+    demanded = config.likely_precision_by_policy
+    own = PolicyBands(
+        policy_R, fit_policy_bands(demanded, voters, looks, examples.num_events, log_odds)
     )
     about = {
         "as_of": as_of.isoformat(),
@@ -117,9 +125,10 @@ def fit_risk(
         "num_examples": len(examples.user),
         "calibration": calibrator.method,
         "stack_scales": asdict(stack.scales),
+        "policy_bands": own.to_dict(),
     }
     everyone = references_of(labelled, vectors, ring, np.ones_like(told), opinion)
-    return RiskModel(everyone, rings, stack, calibrator, bands, config, about)
+    return RiskModel(everyone, rings, stack, calibrator, bands, config, about, own)
 
 
 def stack_examples(labelled: Labelled, examples: "Examples", features: Floats) -> StackExamples:

@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from index.answers import BandRule
 from index.risk.calibration import Bands, Calibrator, interval, to_probability
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References
 from index.risk.membership import RingMembership
 from index.risk.neighbors import FEATURES, neighbor_features
+from index.risk.policies import PolicyBand, PolicyBands, name_bands
 from index.risk.stack import Scales, Stack
 from index.vectors import Vectors
 from store.sequences import Int64s
@@ -36,6 +38,7 @@ class RiskAssessment:
     log_odds: Floats
     band: list[str]
     features_QF: Floats
+    band_rule: list[BandRule]
 
 
 class RiskModel:
@@ -50,12 +53,19 @@ class RiskModel:
         bands: Bands,
         config: RiskConfig,
         about: Mapping[str, Any],
+        policies: PolicyBands | None = None,
     ) -> None:
         self._references, self._stack = references, stack
         self._rings = rings.those_who_count()
         self._calibrator, self._bands, self._config = calibrator, bands, config
         self._rates = rings.rates()
+        self._policies = policies or PolicyBands.none(len(references.user_ids))
         self.about = about
+
+    @property
+    def policy_bands(self) -> tuple[PolicyBand, ...]:
+        """Bands of the policies that have a precision of their own."""
+        return tuple(self._policies.bands.values())
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -90,9 +100,14 @@ class RiskModel:
             probability, votes + self._config.prior_votes, coverage=self._config.interval
         )
         few = num_events_Q < self._config.events_min
-        bands = self._bands.name(log_odds)
+        own = self._policies.of(
+            self._references, query_QD, num_events_Q, self._references.find(own_ids)
+        )
+        bands = name_bands(self._bands, own, log_odds)
         named = [UNKNOWN_BAND if less else band for less, band in zip(few, bands, strict=True)]
-        return RiskAssessment(probability, low, high, log_odds, named, features_QF)
+        everyone = BandRule(None, self._config.likely_precision, self._bands.likely, "everyone")
+        rules = [everyone if band is None else band.rule() for band in own]
+        return RiskAssessment(probability, low, high, log_odds, named, features_QF, rules)
 
     def save(self, directory: Path) -> None:
         """Write the model into a folder: a description, the references, one matrix per age."""
@@ -103,6 +118,7 @@ class RiskModel:
             "config": self._config.model_dump(),
             "calibrator": self._calibrator.to_dict(),
             "bands": {"likely": self._bands.likely, "possible": self._bands.possible},
+            "policy_bands": self._policies.to_dict(),
             "features": list(FEATURES),
             "ages": list(references.ages),
             "opinion_at": list(references.opinion_at),
@@ -122,6 +138,7 @@ class RiskModel:
                 "is_violator": references.is_violator_R,
                 "vote": references.vote_R,
                 "ring": references.ring_R,
+                "policy": self._policies.policy_R,
             }
         )
         _write_table(table, directory / REFERENCES)
@@ -139,7 +156,10 @@ class RiskModel:
 
     @classmethod
     def load(cls, directory: Path) -> "RiskModel":
-        """Read what `save` wrote; matrices are memory-mapped, the caller has checked the sums."""
+        """Read what `save` wrote; matrices are memory-mapped, the caller has checked the sums.
+
+        A model from before policies had bands of their own has none.
+        """
         described = json.loads((directory / DESCRIPTION).read_text())
         table, members = (_read_table(directory / name) for name in (REFERENCES, MEMBERS))
         ages = tuple(described["ages"])
@@ -180,6 +200,11 @@ class RiskModel:
             Bands(described["bands"]["likely"], described["bands"]["possible"]),
             RiskConfig(**described["config"]),
             described["about"],
+            PolicyBands.from_dict(
+                table["policy"].combine_chunks(), described.get("policy_bands", [])
+            )
+            if "policy" in table.column_names
+            else None,
         )
 
 

@@ -1,7 +1,9 @@
 """`lookalike evaluate` on a workspace: two files, nothing else changed."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,13 +11,29 @@ from jobs.cli import FAILED, run
 from tests.integration.demo.conftest import FinishedDemo, run_json
 
 
-def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
-    demo: FinishedDemo, tmp_path: Path
-) -> None:
+@dataclass(frozen=True)
+class Evaluated:
+    """What one evaluation of the demo printed, where it wrote, and the models there were before."""
+
+    answer: dict[str, Any]
+    output: Path
+    models_before: list[str]
+
+
+@pytest.fixture(scope="module")
+def evaluated(demo: FinishedDemo, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     before = sorted(path.name for path in (demo.directory / "models").iterdir())
-    answer = run_json(["evaluate", "-w", str(demo.directory), "-o", str(tmp_path / "out")])
-    assert json.loads((tmp_path / "out" / "report.json").read_text()) == answer
-    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+    output = tmp_path_factory.mktemp("evaluated") / "out"
+    answer = run_json(["evaluate", "-w", str(demo.directory), "-o", str(output)])
+    return Evaluated(answer, output, before)
+
+
+def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
+    demo: FinishedDemo, evaluated: Evaluated
+) -> None:
+    answer = evaluated.answer
+    assert json.loads((evaluated.output / "report.json").read_text()) == answer
+    assert (evaluated.output / "report.html").read_text().startswith("<!doctype html>")
     assert [task["name"] for task in answer["tasks"]] == [
         "split_halves",
         "split_halves_target_disjoint",
@@ -23,7 +41,9 @@ def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
         "risk_first_3",
         "risk_first_5",
         "risk_first_10",
+        "risk_first_20",
         "risk_first_all",
+        "early_detection",
     ]
     assert answer["tasks"][0]["measured"]
     assert answer["audit"]["verdict"] in ("pass", "warn")
@@ -34,7 +54,32 @@ def test_evaluation_writes_both_reports_and_leaves_no_model_behind(
             assert task["notes"][-1].startswith("the number of events alone has AUC")
     assert {"machine", "versions", "command", "duration_seconds", "cut", "seed"} <= set(answer)
     assert not list((demo.directory / "tmp").iterdir())
-    assert sorted(path.name for path in (demo.directory / "models").iterdir()) == before
+    models = sorted(path.name for path in (demo.directory / "models").iterdir())
+    assert models == evaluated.models_before
+
+
+def test_evaluation_tells_what_rare_violators_cost_and_how_early_they_are_seen(
+    evaluated: Evaluated,
+) -> None:
+    tasks = {task["name"]: task for task in evaluated.answer["tasks"]}
+    risk, detection = tasks["risk_first_5"], tasks["early_detection"]
+    assert risk["measured"], risk["why_not"]
+    natural, percent, permille = risk["base_rates"]
+    assert [rate["base_rate"] for rate in (percent, permille)] == [0.01, 0.001]
+    assert natural["is_natural"]
+    assert permille["benign_weight"] > percent["benign_weight"] > natural["benign_weight"]
+    for demand in permille["demands"]:
+        measurable = demand["num_benign_needed"] <= permille["num_negatives"]
+        assert (demand["why_not"] is None) == measurable
+        assert set(demand["recall"]) == (set(risk["metrics"]) if measurable else set())
+    assert {group["name"] for group in risk["reliability_by_activity"]} > {"busiest third"}
+    likely = detection["early_detection"][0]
+    detected = [step["num_detected"] for step in likely["curve"]]
+    assert detected == sorted(detected)
+    assert detected[-1] == likely["num_detected"] <= likely["num_positives"]
+    page = (evaluated.output / "report.html").read_text()
+    assert "Reliability by activity" in page
+    assert "Who ever crosses" in page
 
 
 def test_a_cut_before_all_events_is_an_error_of_one_line(

@@ -69,7 +69,7 @@ class RuleAssessment:
 
 
 class RuleRisk:
-    """The fewer events, the likelier; no answer below three."""
+    """The fewer events, the likelier; no answer below three, and four are likely."""
 
     def assess(
         self,
@@ -79,9 +79,8 @@ class RuleRisk:
         own_ids: Sequence[str | None],
     ) -> RuleAssessment:
         assert len(query_QD) == len(num_events_Q) == len(own_ids)
-        bands = [
-            "insufficient_data" if count < 3 else "possible" for count in num_events_Q.tolist()
-        ]
+        band_of = {1: "insufficient_data", 2: "insufficient_data", 4: "likely"}
+        bands = [band_of.get(count, "possible") for count in num_events_Q.tolist()]
         return RuleAssessment(1 / (1 + num_events_Q.astype(np.float64)), bands)
 
 

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from embedder.evaluation.results import TaskResult, not_measurable
+from jobs.evaluate import task_lines
 from jobs.measure import Trial, measure_halves
+from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
 from jobs.report.facts import machine, versions
-from jobs.report.page import format_estimate, render_page
+from jobs.report.figures import base_rate_lines, format_estimate
+from jobs.report.page import render_page
 from store.clock import from_us
 from tests.integration.evaluation.conftest import Platform, RuleRisk
 
@@ -24,6 +27,7 @@ def tasks(platform: Platform, trial: Trial) -> list[TaskResult]:
     return [
         *measure_halves(trial),
         *risks,
+        measure_early_detection(trial, at_cut, RuleRisk()),
         not_measurable("x", "A question", "of <that>", {"n": 3}),
     ]
 
@@ -39,7 +43,9 @@ def test_page_asks_nothing_of_the_network(tasks: list[TaskResult]) -> None:
 def test_page_has_a_plot_and_a_table_for_every_measured_task(tasks: list[TaskResult]) -> None:
     page = render_page("Evaluation", FACTS, tasks)
     num_measured = sum(task.comparison is not None for task in tasks)
-    assert page.count("<svg") == num_measured + 1  # and the early-detection curve
+    num_risks = sum(task.operating is not None for task in tasks)
+    over_all = 3  # AUC over events, reliability by age and by activity
+    assert page.count("<svg") == num_measured + num_risks + over_all + 1  # and early detection
     assert page.count("<caption>Figures</caption>") == num_measured
     for task in tasks:
         assert escape(task.title).replace("&#x27;", "&#39;") in page
@@ -57,6 +63,30 @@ def test_page_says_why_a_task_was_not_measured_and_escapes_it(tasks: list[TaskRe
     page = render_page("Evaluation", FACTS, tasks)
     assert "not measurable here, because of &lt;that&gt;" in page
     assert "lookalike &lt;evaluate&gt;" in page
+
+
+def test_page_says_what_so_few_benign_users_cannot_tell(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    risk = next(task for task in tasks if task.operating is not None)
+    assert risk.operating is not None
+    permille = risk.operating.base_rates[-1]
+    unknown = [demand for demand in permille.demands if demand.why_not is not None]
+    assert unknown
+    needed = f"it takes {unknown[0].num_benign_needed:,} benign test users"
+    assert f"not measurable: {needed}, there are {permille.num_negatives:,}" in page
+    assert any("not measurable" in line for line in base_rate_lines(risk))
+
+
+def test_early_detection_is_on_the_page_and_on_the_terminal(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    detection = next(task for task in tasks if task.detection is not None)
+    assert detection.detection is not None
+    likely = detection.detection.thresholds[0]
+    assert f"{likely.num_detected:,} of {likely.num_positives:,}" in page
+    lines = task_lines(detection)
+    assert lines[0] == detection.title
+    assert any(line.strip().startswith("likely") for line in lines)
+    assert max(map(len, lines)) < 140
 
 
 def test_equal_figures_give_the_same_page(tasks: list[TaskResult]) -> None:

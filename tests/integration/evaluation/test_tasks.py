@@ -13,7 +13,8 @@ from embedder.evaluation.results import TaskResult
 from index.errors import TooFewLabels
 from jobs.demo_tasks import measure_evaders, measure_rings
 from jobs.measure import Trial, measure_group_task, measure_halves
-from jobs.measure_risk import measure_risk
+from jobs.measure_detection import look_at, measure_early_detection
+from jobs.measure_risk import assess, measure_risk
 from jobs.people import People, read_people, read_sequences
 from store.clock import from_us
 from store.labels import LabelView
@@ -91,6 +92,46 @@ def test_risk_is_measured_at_every_prefix_on_users_of_after_the_cut(
         assert task.counts["users"] == labelled.sum()
         assert task.counts["positives"] == (late & trial.people.is_violator_N).sum()
         assert 0 < task.extra["answered_share"] < 1
+
+
+def test_users_are_looked_at_after_every_event_and_never_past_the_violation(
+    platform: Platform, trial: Trial
+) -> None:
+    """The rule says `likely` after four events: everyone who lives that long is over it then."""
+    task = measure_early_detection(trial, as_of_cut(platform, trial), RuleRisk())
+    people = trial.people
+    late = people.first_us_N >= trial.cut_us
+    assert task.detection is not None
+    likely = task.detection.thresholds[0]
+    lived = late & people.is_violator_N & (people.num_events_N >= 4)
+    assert likely.num_positives == (late & people.is_violator_N).sum()
+    assert likely.num_detected == lived.sum() > 0
+    by_events = {step.num_events: step.num_detected for step in likely.curve}
+    assert (by_events[3], by_events[4]) == (0, lived.sum())
+    lead = np.sort(people.num_events_N[lived] - 4)
+    assert likely.lead_events[1].value == np.quantile(lead, 0.5, method="inverted_cdf")
+    assert likely.lead_hours[0].value > 0
+    benign = late & (people.label_N == 0)
+    assert likely.num_benign == benign.sum()
+    assert likely.num_alarmed == (benign & (people.num_events_N >= 4)).sum()
+
+
+def test_looks_are_those_at_the_same_first_events_taken_alone(trial: Trial) -> None:
+    batch = trial.read(np.flatnonzero(trial.people.num_events_N > 2)[:40])
+    assert batch is not None
+    looks = look_at(trial.embedder, RuleRisk(), batch)
+    for place, age in enumerate(looks.age_A.tolist()):
+        alone, answered = assess(trial.embedder, RuleRisk(), batch.head(age))
+        looked = np.isfinite(looks.probability_NA[:, place])
+        assert (looks.probability_NA[looked, place] == alone[looked]).all()
+        assert (looked <= answered).all()
+    assert (np.isfinite(looks.probability_NA).any(axis=1)).all()
+
+
+def test_early_detection_passes_on_why_there_is_none(platform: Platform, trial: Trial) -> None:
+    task = measure_early_detection(trial, as_of_cut(platform, trial), TooFewLabels("it rains"))
+    assert task.why_not == "not measurable here, because it rains"
+    assert task.to_dict()["measured"] is False
 
 
 def test_floors_do_not_see_labels_of_after_the_cut(platform: Platform, trial: Trial) -> None:

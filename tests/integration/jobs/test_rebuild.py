@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from index.answers import RiskAnswer
 from index.build import Build, load_build
+from index.config import IndexConfig
+from index.service import LookalikeService
 from jobs.cli import run
 from jobs.simulator.simulation import SimulationReport
+from store.database import Database
+from store.labels import LabelStore
+from store.workspace import Workspace
 from tests.integration.jobs.conftest import WITH_RISK, invoke
 
 CUT = "2025-05-01T00:00:00Z"
@@ -21,6 +28,12 @@ CUT = "2025-05-01T00:00:00Z"
 def live_build(workspace: Path) -> Build:
     live = json.loads((workspace / "live.json").read_text())["live"]
     return load_build(workspace / "builds" / live)
+
+
+def live_policies(workspace: Path) -> set[str | None]:
+    """Return what the labels of a workspace say that violators did."""
+    view = LabelStore(Database(Workspace.open(workspace).ops_url)).as_of(datetime.now(UTC))
+    return set(view.table["policy"].to_pylist())
 
 
 def write_events(file: Path, rows: list[tuple[str, str, str]]) -> Path:
@@ -40,6 +53,30 @@ def test_the_first_rebuild_embeds_everyone_and_is_live(workspace: Path) -> None:
     assert report["num_embedded"] == report["num_users"] > 300
     assert "a risk model needs 100000 violators" in report["why_no_risk"]
     assert live_build(workspace).manifest.build_id == report["build_id"]
+
+
+def test_policies_with_a_precision_of_their_own_are_told_of_and_answered_with(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So small a platform can prove nothing by policy: everyone's threshold, and it is said."""
+    monkeypatch.setenv(*WITH_RISK)
+    settings = workspace / "lookalike.toml"
+    table = "[risk.likely_precision_by_policy]"
+    assert table in settings.read_text()
+    policies = {policy for policy in live_policies(workspace) if policy}
+    demanded = "".join(f"{json.dumps(policy)} = 0.97\n" for policy in sorted(policies))
+    settings.write_text(settings.read_text().replace(table, f"{table}\n{demanded}"))
+    report = invoke("rebuild", "-w", workspace)
+    assert report["why_no_risk"] is None
+    assert {band["policy"] for band in report["policy_bands"]} == policies
+    assert {band["precision"] for band in report["policy_bands"]} == {0.97}
+    assert all(band["note"] for band in report["policy_bands"])
+    service = LookalikeService.open(Workspace.open(workspace), config=IndexConfig())
+    answers = service.risk_of_users(service.user_ids(0, 60))
+    rules = [one.band_rule for one in answers if isinstance(one, RiskAnswer) and one.band_rule]
+    assert {rule.policy for rule in rules} & policies
+    assert {rule.precision for rule in rules if rule.policy} == {0.97}
+    assert {rule.fitted_on for rule in rules} == {"everyone"}
 
 
 def test_a_rebuild_embeds_only_users_whose_events_changed(workspace: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from api.metrics import ServiceMetrics
 from api.services import Services
 from api.work import WorkPool
 from index.answers import (
+    BandRule,
     Freshness,
     Hit,
     NeighborAnswer,
@@ -158,7 +159,8 @@ def _risk(user_id: str) -> RiskAnswer:
         )
     ring = RING if VIOLATORS.get(user_id) == "spam" else None
     violator = user_id in VIOLATORS
-    return RiskAnswer(user_id, "ok", 0.82, 1.52, "likely", (0.71, 0.9), 57, ring, violator)
+    rule = BandRule("spam", 0.99, 1.2, "everyone")
+    return RiskAnswer(user_id, "ok", 0.82, 1.52, "likely", (0.71, 0.9), 57, ring, violator, rule)
 
 
 @dataclass

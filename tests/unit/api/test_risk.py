@@ -22,6 +22,18 @@ def test_a_risk_is_answered_as_documented(client: TestClient) -> None:
     assert body["ring"]["id"] == 17
 
 
+def test_a_risk_says_what_likely_means(client: TestClient) -> None:
+    rule = client.get("/v1/users/x:y/risk").json()["band_rule"]
+
+    assert rule == {
+        "policy": "spam",
+        "precision": 0.99,
+        "likely_log_odds": 1.2,
+        "fitted_on": "everyone",
+    }
+    assert client.get("/v1/users/newcomer/risk").json()["band_rule"] is None
+
+
 def test_too_few_events_give_no_probability(client: TestClient) -> None:
     body = client.get("/v1/users/newcomer/risk").json()
 

@@ -9,7 +9,7 @@ from embedder.evaluation.early_risk import (
     split_by_time,
     why_no_split,
 )
-from embedder.evaluation.results import reliability_bins
+from embedder.evaluation.reliability import reliability_bins
 
 CONFIG = EvaluationConfig(num_resamples=50, min_positives=5, maturity_days=10)
 

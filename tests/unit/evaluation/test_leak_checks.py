@@ -64,3 +64,12 @@ def test_what_was_not_measured_is_not_refused() -> None:
 def test_no_more_details_than_a_person_reads() -> None:
     assert at_most(["a"] * 3) == ("a", "a", "a")
     assert at_most(["a"] * 20)[-1] == "and 8 more"
+
+
+def test_the_early_detection_is_refused_with_the_risks() -> None:
+    """It has no comparison of methods, and figures all the same."""
+    task = TaskResult("early_detection", "When violators are seen", counts={"users": 3})
+    assert task.name.startswith(RISK_TASKS)
+    refused = refuse(task, "because")
+    assert refused.why_not == "because"
+    assert refused.refused is task

@@ -73,6 +73,10 @@ def test_an_empty_file_and_a_missing_one_mean_the_defaults(tmp_path: Path) -> No
         ("[serve]\nport = 70000", "[serve] port: input should be less than or equal to 65535"),
         ("[index]\nm = 'four'", "[index] m: input should be a valid integer"),
         ("[index\n", "lookalike.toml: "),
+        (
+            "[risk.likely_precision_by_policy]\nspam = 1.5",
+            "[risk] likely_precision_by_policy.spam: input should be less than 1",
+        ),
         ("index = 3", "[index]: input should be"),
         ("database_url = 3", "database_url: input should be a valid string"),
     ],
@@ -94,6 +98,19 @@ def test_a_variable_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert (settings.index.m, settings.index.ef_search) == (24, 99)
     assert settings.schema_.target == "item"
     assert settings.embedder.featurizer.number_knots == 8
+
+
+def test_a_policy_has_its_precision_in_the_file_or_in_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, '[risk.likely_precision_by_policy]\nspam = 0.99\n"Ban evasion" = 0.9')
+    assert Settings.read(file).risk.likely_precision_by_policy == {
+        "spam": 0.99,
+        "Ban evasion": 0.9,
+    }
+    monkeypatch.setenv("LOOKALIKE_RISK__LIKELY_PRECISION_BY_POLICY", '{"Scam": 0.8}')
+    alone = Settings.read(tmp_path / "absent.toml")
+    assert alone.risk.likely_precision_by_policy == {"Scam": 0.8}
 
 
 @pytest.mark.parametrize(
