@@ -27,6 +27,7 @@ COMMANDS = [
     "keys list",
     "keys revoke NAME",
     "demo [DIR]",
+    "bench encoder",
 ]
 
 
