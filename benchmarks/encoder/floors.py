@@ -138,7 +138,7 @@ def fit_tokens(study: Study, *, seed: int) -> Fitted:
     rankers = {"tfidf": _as_ranker(methods[TFIDF])}
     if TFIDF_TARGET in methods:
         rankers["tfidf.target"] = _as_ranker(methods[TFIDF_TARGET])
-    rankers |= {f"tfidf.svd_{dim}": _reduced(methods[TFIDF], dim, seed) for dim in SVD_DIMS}
+    rankers |= {f"tfidf.svd_{dim}": reduced(methods[TFIDF], dim, seed) for dim in SVD_DIMS}
     return Fitted({"tfidf": judge}, rankers)
 
 
@@ -149,14 +149,16 @@ def _as_ranker(method: Method) -> Ranker:
     return rank
 
 
-def _reduced(method: Method, dim: int, seed: int) -> Ranker:
+def reduced(method: Method, dim: int, seed: int) -> Ranker:
     """Return the truncated SVD of the gallery's rows (latent semantic analysis)."""
 
     def rank(task: RetrievalTask) -> list[Rows]:
         query, gallery = method([task.question.query, task.question.gallery])
         used = np.unique(gallery.indices)
         most = min(gallery.shape[0], len(used)) - 1
-        svd = TruncatedSVD(max(min(dim, most), 1), n_iter=3, random_state=seed)
+        if most <= 1:
+            return [unit(rows[:, used].toarray()) for rows in (query, gallery)]
+        svd = TruncatedSVD(min(dim, most), n_iter=3, random_state=seed)
         svd.fit(gallery[:, used])
         return [unit(svd.transform(rows[:, used])) for rows in (query, gallery)]
 

@@ -9,8 +9,10 @@ Shape key: `B` users of a batch, `E` events of all of them, `P` positions, `F` n
 """
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +21,12 @@ from sklearn.decomposition import PCA
 
 from benchmarks.encoder.downstream import tree_judge
 from benchmarks.encoder.items import common_targets
-from benchmarks.encoder.methods import Fitted, Unanswerable
+from benchmarks.encoder.methods import Fitted, Judge, Unanswerable
 from benchmarks.encoder.studies import Study
+from embedder.evaluation.floors import Tokenizer
 from embedder.evaluation.metrics import Floats, Int64s
 from embedder.evaluation.sample import owners
+from embedder.evaluation.statistics import count_statistics
 from embedder.featurizer import column_of, previous_same
 from embedder.hashing import MISSING, Hashes, hash_column, mix
 from embedder.text import CHARACTERS, load_sentence_model
@@ -109,16 +113,44 @@ def at_positions(column_E: Floats, batch: SequenceBatch) -> Floats:
     return np.where(there, column_E[rows], np.nan)
 
 
+class Describe(Protocol):
+    """Turns users into numbers; `counted` if they are among the learned users."""
+
+    def __call__(self, batch: SequenceBatch, *, counted: bool) -> Floats: ...
+
+
 def fit_positions(study: Study, *, seed: int) -> Fitted:
-    """Learn from the first events one by one."""
+    """Learn from the first events one by one, alone and beside hand statistics of all events."""
     positions = Positions.fit(study.learners, study.schema.target)
-    judge = tree_judge(
-        study,
-        lambda batch: positions.numbers(batch, counted=False),
-        seed=seed,
-        of_students=lambda batch: positions.numbers(batch, counted=True),
+    both = with_statistics(study, positions)
+    return Fitted(
+        {
+            "positions": counting_judge(study, positions.numbers, seed=seed),
+            "positions.statistics": counting_judge(study, both, seed=seed),
+        }
     )
-    return Fitted({"positions": judge})
+
+
+def with_statistics(study: Study, positions: Positions) -> Describe:
+    """Return what describes users by position and by hand statistics."""
+    names = Tokenizer.fit(study.learners, study.schema).names
+
+    def numbers(batch: SequenceBatch, *, counted: bool) -> Floats:
+        return np.hstack(
+            [positions.numbers(batch, counted=counted), count_statistics(batch, names)]
+        )
+
+    return numbers
+
+
+def counting_judge(study: Study, describe: Describe, *, seed: int) -> Judge:
+    """Return boosted trees on numbers that count the learned users without themselves."""
+    return tree_judge(
+        study,
+        partial(describe, counted=False),
+        seed=seed,
+        of_students=partial(describe, counted=True),
+    )
 
 
 @dataclass(frozen=True)
@@ -154,20 +186,14 @@ class Titles:
 
 
 def fit_positions_and_titles(study: Study, *, seed: int) -> Fitted:
-    """Learn from the first events one by one and from what their targets are called."""
+    """Learn from the first events, hand statistics, and what the targets are called."""
     titles = read_titles(study)
-    positions = Positions.fit(study.learners, study.schema.target)
+    plain = with_statistics(study, Positions.fit(study.learners, study.schema.target))
 
     def numbers(batch: SequenceBatch, *, counted: bool) -> Floats:
-        return np.hstack([positions.numbers(batch, counted=counted), titles.rows(batch)])
+        return np.hstack([plain(batch, counted=counted), titles.rows(batch)])
 
-    judge = tree_judge(
-        study,
-        lambda batch: numbers(batch, counted=False),
-        seed=seed,
-        of_students=lambda batch: numbers(batch, counted=True),
-    )
-    return Fitted({"positions_titles": judge})
+    return Fitted({"positions_titles": counting_judge(study, numbers, seed=seed)})
 
 
 def read_titles(study: Study) -> Titles:

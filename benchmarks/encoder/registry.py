@@ -100,13 +100,13 @@ CANDIDATES: tuple[Candidate, ...] = (
         "positions",
         "floor",
         "boosted trees on the first 20 events one by one: kind, gap, hour, popularity of the "
-        "target, same target, seen before",
+        "target, same target, seen before (`.statistics`: hand statistics of all events, too)",
         fit_positions,
     ),
     Candidate(
         "positions_titles",
         "floor",
-        "`positions` with MiniLM vectors of the targets' names",
+        "`positions.statistics` with MiniLM vectors of the targets' names",
         fit_positions_and_titles,
     ),
     Candidate(

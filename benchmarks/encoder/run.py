@@ -6,14 +6,14 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from benchmarks.encoder.config import BenchmarkConfig
-from benchmarks.encoder.figures import figures_of
+from benchmarks.encoder.figures import Figures, figures_of
 from benchmarks.encoder.methods import Candidate, Fitted, Unanswerable
-from benchmarks.encoder.registry import chosen
+from benchmarks.encoder.registry import CANDIDATES, chosen
 from benchmarks.encoder.render import RESULTS_PATTERN, render
 from benchmarks.encoder.rows import Row, RowStore, pack_rankings
 from benchmarks.encoder.studies import Study, open_studies
@@ -49,14 +49,15 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
                 for candidate in candidates:
                     if candidate.is_seeded or seed == config.seeds[0]:
                         measure_candidate(study, agenda, candidate, seed, store, report)
+            tasks = [figures_of(task, store, study.config) for task in agenda.tasks]
             result = {
                 "theme": "encoder",
                 "data": data,
                 "study": study.name,
                 "measured_at": now.isoformat(timespec="seconds"),
                 **_circumstances(config, study, time.monotonic() - began),
-                "about": {each.name: each.about for each in candidates},
-                "tasks": [figures_of(task, store, study.config) for task in agenda.tasks],
+                "about": _about(tasks),
+                "tasks": tasks,
                 "unmeasured": [vars(task) for task in agenda.unmeasured],
             }
             path = output / _file_name(study.name, now)
@@ -124,6 +125,13 @@ def measure_task(
             candidate.name, method, candidate.family, seed, round(fit_seconds, 2), round(took, 2)
         )
         store.write(task.name, row, arrays)
+
+
+def _about(tasks: Sequence[Figures]) -> dict[str, str]:
+    """Return what the candidates are that have rows, in this run or an earlier one."""
+    found = {row["candidate"] for task in tasks for row in task["rows"]}
+    found |= {name for task in tasks for name in task["not_answered"]}
+    return {each.name: each.about for each in CANDIDATES if each.name in found}
 
 
 def _silent(candidate: Candidate, method: str, seed: int, reason: str) -> Row:

@@ -4,11 +4,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import sparse
 
-from benchmarks.encoder.floors import Standard, as_angle, count_pairs, rates_by_count, weigh_pairs
+from benchmarks.encoder.floors import (
+    Standard,
+    as_angle,
+    count_pairs,
+    rates_by_count,
+    reduced,
+    weigh_pairs,
+)
 from benchmarks.encoder.items import common_targets, count_near, learn_items
 from benchmarks.encoder.methods import Unanswerable
 from benchmarks.encoder.positions import POSITIONS, Positions
+from benchmarks.encoder.tasks import RetrievalTask
+from embedder.evaluation.ranking import plain_task
+from embedder.evaluation.retrieval import ask
 from embedder.hashing import hash_name
 from store.sequences import SequenceBatch
 from tests.unit.evaluation.sequences import HOUR_US, Event, make_batch
@@ -61,6 +72,19 @@ def test_pairs_are_counted_as_one_would_by_hand() -> None:
 def test_weighed_pairs_have_unit_length_and_rare_ones_count_more() -> None:
     rows = weigh_pairs(BATCH)(BATCH)
     assert np.allclose(np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1))), 1)
+
+
+@pytest.mark.parametrize(("num_tokens", "width"), [(1, 1), (2, 2), (9, 4)])
+def test_few_tokens_are_reduced_no_further_than_they_go(num_tokens: int, width: int) -> None:
+    """A track may leave nothing but one type of event, whose only token can't be reduced."""
+    rng = np.random.default_rng(2)
+    rows = sparse.csr_matrix(rng.random((12, num_tokens)), shape=(12, 1 << 8))
+    same = np.arange(12, dtype=np.int64)
+    batch = make_batch({f"u{row:02}": [(0.0, "t", "p", 1.0)] for row in range(12)})
+    task = RetrievalTask("groups", "Groups", ask(batch, batch, plain_task(same, same, same - 99)))
+    query, gallery = reduced(lambda batches: [rows, rows], 4, seed=0)(task)
+    assert query.shape[1] <= width
+    assert np.allclose(np.linalg.norm(gallery, axis=1), 1, atol=1e-5)
 
 
 def test_standard_statistics_are_centred_on_the_learned_users() -> None:
