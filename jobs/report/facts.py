@@ -39,6 +39,8 @@ def command() -> str:
 def commit() -> str | None:
     """Return the commit that this code is of; None where it is no checkout, or git is missing."""
     root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
     try:
         asked = subprocess.run(
             [
