@@ -12,47 +12,23 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from benchmarks.filling import copy_rows, fill, fill_with_some, seen_or_known_before
 from embedder.config import Preset
 from embedder.embedder import Embedder
 from embedder.evaluation.results import TaskResult
 from embedder.training import train
-from jobs import init
 from jobs.evaluate import fit_trial_risk, task_lines
 from jobs.measure import Trial
 from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
-from jobs.people import FROM_THE_START, People, read_people
 from jobs.report.facts import command, machine, versions
-from jobs.settings import Settings
 from jobs.times import parse_time
 from store.clock import to_us
-from store.database import Database
-from store.engine import literal
-from store.ingest import ingest_events
-from store.label_ingest import ingest_labels
-from store.labels import LabelStore
-from store.lake import EventLake
-from store.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A workspace with events and labels, and who is in it."""
-
-    workspace: Workspace
-    settings: Settings
-    lake: EventLake
-    people: People
 
 
 def main() -> None:
@@ -87,16 +63,12 @@ def measure(
 ) -> tuple[float, list[TaskResult], dict[str, int]]:
     """Learn in a workspace of those before the cut, judge in one of everybody."""
     events, labels = folder / "events.parquet", folder / "labels.parquet"
-    _copy(options.events, events, columns=options.columns, event_type=options.event_type)
-    _copy(options.labels, labels)
-    everybody = _fill(folder / "everybody", events, labels, now)
-    earlier = _earlier(everybody.people, to_us(options.cut))
-    chosen = folder / "earlier.parquet"
-    pq.write_table(pa.table({"user_id": np.array(everybody.people.user_ids)[earlier]}), chosen)
-    some_events, some_labels = folder / "some_events.parquet", folder / "some_labels.parquet"
-    _copy(events, some_events, users=chosen)
-    _copy(labels, some_labels, users=chosen)
-    learned = _fill(folder / "learned", some_events, some_labels, now)
+    copy_rows(options.events, events, columns=options.columns, event_type=options.event_type)
+    copy_rows(options.labels, labels)
+    everybody = fill(folder / "everybody", events, labels, now)
+    earlier = seen_or_known_before(everybody.people, to_us(options.cut))
+    chosen = everybody.people.ids(np.flatnonzero(earlier))
+    learned = fill_with_some(folder / "learned", events, labels, now, users=chosen)
     report = train(
         learned.workspace,
         as_of=now,
@@ -122,48 +94,6 @@ def measure(
     ]
     counts = {"all": len(earlier), "learned_from": int(earlier.sum())}
     return float(report.manifest["seconds"]), tasks, counts
-
-
-def _earlier(people: People, cut_us: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return who was first seen, or known to be a violator, before the cut."""
-    known = people.is_violator_N & (people.known_us_N != FROM_THE_START)
-    return np.asarray((people.first_us_N < cut_us) | (known & (people.known_us_N < cut_us)))
-
-
-def _copy(
-    source: Path,
-    target: Path,
-    *,
-    columns: str | None = None,
-    event_type: str | None = None,
-    users: Path | None = None,
-) -> None:
-    """Copy a file, or some columns, one type of event, or the rows of some users of it."""
-    with duckdb.connect() as engine:
-        rows = engine.from_query(f"FROM {literal(source)}")
-        if users is not None:
-            rows = engine.from_query(
-                f"FROM {literal(source)} SEMI JOIN {literal(users)} USING (user_id)"
-            )
-        if event_type is not None:
-            rows = rows.filter(
-                duckdb.ColumnExpression("event_type") == duckdb.ConstantExpression(event_type)
-            )
-        if columns is not None:
-            rows = rows.project(*(duckdb.ColumnExpression(name) for name in columns.split(",")))
-        rows.write_parquet(str(target))
-
-
-def _fill(root: Path, events: Path, labels: Path, now: datetime) -> Filled:
-    """Make a workspace and fill it as an operator would."""
-    init.run(root)
-    workspace = Workspace.open(root)
-    settings = Settings.read(workspace.config_file)
-    ingest_events(workspace, [events], settings.ingest, now=now)
-    ingest_labels(workspace, labels, settings.ingest, now=now)
-    lake = EventLake(workspace)
-    people = read_people(lake, LabelStore(Database(workspace.ops_url)).as_of(now), as_of=now)
-    return Filled(workspace, settings, lake, people)
 
 
 def _parse() -> argparse.Namespace:

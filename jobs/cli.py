@@ -18,6 +18,7 @@ import typer
 
 from embedder.errors import EmbedderError
 from index.errors import IndexingError
+from jobs.cli_bench import bench
 from jobs.cli_builds import builds
 from jobs.cli_export import export
 from jobs.cli_ingest import ingest
@@ -43,6 +44,7 @@ app.add_typer(ingest)
 app.add_typer(builds)
 app.add_typer(export)
 app.add_typer(keys)
+app.add_typer(bench)
 
 AsOf = Annotated[
     datetime | None,
@@ -96,13 +98,13 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001  the process's edge: what is unexpected is kept whole
-        message, status = _explain(error)
+        message, status = explain_error(error)
         if "--json" in arguments:
             print(json.dumps({"error": message}))
         return _fail(message, status)
 
 
-def _explain(error: Exception) -> tuple[str, int]:
+def explain_error(error: Exception) -> tuple[str, int]:
     """Return what to say of an error, and the exit status."""
     match error:
         case typer.TyperException():

@@ -1,6 +1,7 @@
 """Errors of the jobs, and whose fault each one is.
 
 JobError
+├── BenchmarkFailed      ours: a measurement failed; it told why
 ├── DemoRefused          ours: the gate refused the build of the demo
 ├── UsageError           the caller's: an argument that makes no sense; exit status 2
 ├── LakeMoved            nobody's: the lake was written to while it was read; try again
@@ -14,6 +15,10 @@ JobError
 
 class JobError(Exception):
     """A job could not do what it was asked to do; the message is one line."""
+
+
+class BenchmarkFailed(JobError):
+    """A measurement ended without a result."""
 
 
 class DemoRefused(JobError):

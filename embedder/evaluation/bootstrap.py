@@ -81,43 +81,49 @@ def compare_classifiers(
     probabilities: Mapping[str, Floats], is_positive_N: Flags, config: EvaluationConfig
 ) -> Comparison:
     """Compare methods that give every user a probability; the first is the main one."""
-
-    def metrics_of(probability_N: Floats) -> Metrics:
-        def measure(draw: Draw) -> dict[str, Floats]:
-            weight_RN = draw.weight_RN
-            ladder = make_ladder(probability_N, is_positive_N, weight_RN)
-            return {
-                "auc": area_under_roc(ladder),
-                "average_precision": average_precision(ladder),
-                "recall_at_95_precision": recall_at_precision(ladder, precision_min=0.95),
-                "calibration_error": calibration_error(probability_N, is_positive_N, weight_RN),
-                "brier": brier(probability_N, is_positive_N, weight_RN),
-            }
-
-        return measure
-
-    measures = {name: metrics_of(values) for name, values in probabilities.items()}
+    measures = {
+        name: classifier_metrics(values, is_positive_N) for name, values in probabilities.items()
+    }
     return compare(measures, num_users=len(is_positive_N), config=config)
+
+
+def classifier_metrics(probability_N: Floats, is_positive_N: Flags) -> Metrics:
+    """Return how good the probabilities are, for any weights of the users."""
+
+    def measure(draw: Draw) -> dict[str, Floats]:
+        weight_RN = draw.weight_RN
+        ladder = make_ladder(probability_N, is_positive_N, weight_RN)
+        return {
+            "auc": area_under_roc(ladder),
+            "average_precision": average_precision(ladder),
+            "recall_at_95_precision": recall_at_precision(ladder, precision_min=0.95),
+            "calibration_error": calibration_error(probability_N, is_positive_N, weight_RN),
+            "brier": brier(probability_N, is_positive_N, weight_RN),
+        }
+
+    return measure
 
 
 def compare_rankings(rankings: Mapping[str, Ranking], config: EvaluationConfig) -> Comparison:
     """Compare methods by how well they answered the same queries; the first is the main one."""
-
-    def metrics_of(ranking: Ranking) -> Metrics:
-        def measure(draw: Draw) -> dict[str, Floats]:
-            weight_RN = draw.weight_RN
-            return {
-                "hit_at_1": weighted_mean(ranking.hit_Q(1), weight_RN),
-                "hit_at_10": weighted_mean(ranking.hit_Q(10), weight_RN),
-                "mrr": weighted_mean(1 / ranking.rank_Q, weight_RN),
-                "purity": weighted_mean(ranking.purity_Q, weight_RN),
-            }
-
-        return measure
-
     num_queries = len(next(iter(rankings.values())).rank_Q)
-    measures = {name: metrics_of(ranking) for name, ranking in rankings.items()}
+    measures = {name: ranking_metrics(ranking) for name, ranking in rankings.items()}
     return compare(measures, num_users=num_queries, config=config)
+
+
+def ranking_metrics(ranking: Ranking) -> Metrics:
+    """Return how well queries were answered, for any weights of the queries."""
+
+    def measure(draw: Draw) -> dict[str, Floats]:
+        weight_RN = draw.weight_RN
+        return {
+            "hit_at_1": weighted_mean(ranking.hit_Q(1), weight_RN),
+            "hit_at_10": weighted_mean(ranking.hit_Q(10), weight_RN),
+            "mrr": weighted_mean(1 / ranking.rank_Q, weight_RN),
+            "purity": weighted_mean(ranking.purity_Q, weight_RN),
+        }
+
+    return measure
 
 
 def compare(

@@ -48,32 +48,59 @@ def measure_groups(
     notes: tuple[str, ...] = (),
 ) -> TaskResult:
     """Rank all others, or all violators where groups are of violators, for every fair query."""
-    group_B = _codes(users.group)
-    grouped_B = group_B != NO_GROUP
-    if batch is None or not grouped_B.any():
+    if batch is None or not any(users.group):
         return not_measurable(GROUPS, TITLE, "no label names a group", {})
     if config.within is not None and config.within not in batch.events.column_names:
         reason = f'there is no column "{config.within}", which "within" names'
         return not_measurable(GROUPS, TITLE, reason, {})
-    long_B = batch.num_events >= config.group_min_events
-    of_violators = bool(users.is_violator_B[grouped_B].mean() > 0.9)
-    gallery = np.flatnonzero(long_B & (users.is_violator_B | (not of_violators)))
-    query = np.flatnonzero(long_B & grouped_B & ~users.is_taught_B)
-    among = "known violators" if of_violators else "all users"
+    ranked = rank_groups(batch, users, config)
+    among = "known violators" if ranked.of_violators else "all users"
     notes = (f"candidates are {among} with at least {config.group_min_events} events", *notes)
-    taught = int((long_B & grouped_B & users.is_taught_B).sum())
-    if taught:
-        notes += (f"{taught} members are no queries: training knew their labels",)
+    if ranked.num_taught:
+        notes += (f"{ranked.num_taught} members are no queries: training knew their labels",)
     return measure_retrieval(
         GROUPS,
         TITLE,
-        query=batch.take(query),
-        gallery=batch.take(gallery),
-        task=_task(batch, users, query, gallery, config),
+        query=batch.take(ranked.query),
+        gallery=batch.take(ranked.gallery),
+        task=ranked.task,
         methods=methods,
         config=config,
         notes=notes,
     )
+
+
+@dataclass(frozen=True)
+class RankedGroups:
+    """Who asks for members of groups, and who is ranked; rows of a batch.
+
+    Attributes:
+        query: Members who ask.
+        gallery: Users who are ranked.
+        task: Which answers are right.
+        of_violators: Whether groups are of violators, so that only these are ranked.
+        num_taught: Members who do not ask, since training knew their labels.
+    """
+
+    query: Int64s
+    gallery: Int64s
+    task: Task
+    of_violators: bool
+    num_taught: int
+
+
+def rank_groups(
+    batch: SequenceBatch, users: GroupedUsers, config: EvaluationConfig
+) -> RankedGroups:
+    """Choose who asks and who is ranked; somebody is in a group."""
+    grouped_B = _codes(users.group) != NO_GROUP
+    long_B = batch.num_events >= config.group_min_events
+    of_violators = bool(users.is_violator_B[grouped_B].mean() > 0.9)
+    gallery = np.flatnonzero(long_B & (users.is_violator_B | (not of_violators)))
+    query = np.flatnonzero(long_B & grouped_B & ~users.is_taught_B)
+    num_taught = int((long_B & grouped_B & users.is_taught_B).sum())
+    task = _task(batch, users, query, gallery, config)
+    return RankedGroups(query, gallery, task, of_violators, num_taught)
 
 
 def dominant_values(batch: SequenceBatch, column: str) -> Int64s:

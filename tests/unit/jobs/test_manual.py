@@ -28,6 +28,7 @@ COMMANDS = [
     "keys list",
     "keys revoke NAME",
     "demo [DIR]",
+    "bench encoder",
 ]
 
 

@@ -1,0 +1,163 @@
+"""From rows to figures: the mean over seeds, intervals over users, and the lead on the best floor.
+
+The best floor of a task is the one with the best figure on the very users who are judged, which
+favors floors. Every method is compared with it in pairs, within each resample of the users. Figures
+of several seeds are averaged before the interval is drawn, so that it tells of other users, and the
+spread of the seeds stands beside it.
+
+Shape key: `R` resamples, `N` users judged or asking.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.encoder.methods import FAMILIES
+from benchmarks.encoder.rows import CORRECTED, PLAIN, Row, RowStore, unpack_ranking
+from benchmarks.encoder.tasks import AnyTask, RiskTask
+from embedder.evaluation.bootstrap import (
+    Comparison,
+    Draw,
+    Estimate,
+    Metrics,
+    classifier_metrics,
+    compare,
+    ranking_metrics,
+)
+from embedder.evaluation.config import EvaluationConfig
+from embedder.evaluation.metrics import Floats, area_under_roc, make_ladder
+from index.risk.config import RiskConfig
+
+MAIN_OF_RISK, MAIN_OF_RETRIEVAL = "auc", "mrr_csls"
+ANSWERED = "auc_answered"
+RANKING_METRICS = ("hit_at_1", "hit_at_10", "mrr")
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A method's figures on a task, for any weights of the users, by seed."""
+
+    rows: tuple[Row, ...]
+    by_seed: tuple[Metrics, ...]
+
+    def mean(self, draw: Draw) -> dict[str, Floats]:
+        """Return the mean over seeds."""
+        figures = [measure(draw) for measure in self.by_seed]
+        return {key: np.mean([each[key] for each in figures], axis=0) for key in figures[0]}
+
+
+def figures_of(task: AnyTask, store: RowStore, config: EvaluationConfig) -> Figures:
+    """Return all there is to say of a task, as JSON."""
+    main, num_users, measure = _measures(task, store)
+    answered = [row for row in store.rows(task.name) if row.why_not is None]
+    names = _in_order({row.method: row for row in answered})
+    measured = {}
+    for name in names:
+        rows = tuple(row for row in answered if row.method == name)
+        arrays = (store.arrays(task.name, row) for row in rows)
+        measured[name] = Measured(rows, tuple(measure(each) for each in arrays))
+    whole = Draw(np.ones((1, num_users)), np.zeros(1))
+    floors = {
+        name: float(one.mean(whole)[main][0])
+        for name, one in measured.items()
+        if one.rows[0].family == "floor"
+    }
+    best = max(floors, key=lambda name: floors[name]) if floors else None
+    order = names if best is None else [best, *(name for name in names if name != best)]
+    comparison = compare(
+        {name: measured[name].mean for name in order}, num_users=num_users, config=config
+    )
+    return {
+        "name": task.name,
+        "title": task.title,
+        "counts": task.counts,
+        "main_metric": main,
+        "best_floor": best,
+        "rows": [_row(name, measured[name], comparison, num_users) for name in names],
+        "not_answered": {
+            row.method: row.why_not for row in store.rows(task.name) if row.why_not is not None
+        },
+        **({} if isinstance(task, RiskTask) else {"chance_hit_at_1": task.question.chance}),
+    }
+
+
+def _measures(
+    task: AnyTask, store: RowStore
+) -> tuple[str, int, Callable[[Mapping[str, Floats]], Metrics]]:
+    """Return the main metric, how many users are resampled, and what makes metrics of arrays."""
+    if isinstance(task, RiskTask):
+        truth = store.read_task(task.name)
+        is_positive, answered = (
+            truth["is_positive"],
+            truth["num_events"] >= RiskConfig().events_min,
+        )
+
+        def of_risk(arrays: Mapping[str, Floats]) -> Metrics:
+            probability = arrays["probability"]
+            measure = classifier_metrics(probability, is_positive)
+
+            def with_answered(draw: Draw) -> dict[str, Floats]:
+                ladder = make_ladder(probability, is_positive, draw.weight_RN * answered)
+                return {**measure(draw), ANSWERED: area_under_roc(ladder)}
+
+            return with_answered
+
+        return MAIN_OF_RISK, len(is_positive), of_risk
+
+    def of_retrieval(arrays: Mapping[str, Floats]) -> Metrics:
+        plain = ranking_metrics(unpack_ranking(arrays, PLAIN))
+        corrected = ranking_metrics(unpack_ranking(arrays, CORRECTED))
+
+        def both(draw: Draw) -> dict[str, Floats]:
+            first, second = plain(draw), corrected(draw)
+            return {key: first[key] for key in RANKING_METRICS} | {
+                f"{key}_{CORRECTED}": second[key] for key in RANKING_METRICS
+            }
+
+        return both
+
+    return MAIN_OF_RETRIEVAL, task.question.query.num_users, of_retrieval
+
+
+def _in_order(rows: Mapping[str, Row]) -> list[str]:
+    """Return the methods family by family, each by name; a method after its candidate."""
+    return sorted(rows, key=lambda name: (FAMILIES.index(rows[name].family), name))
+
+
+def _row(name: str, one: Measured, comparison: Comparison, num_users: int) -> Figures:
+    whole = Draw(np.ones((1, num_users)), np.zeros(1))
+    seeds = [measure(whole) for measure in one.by_seed]
+    lead = comparison.differences.get(name, {})
+    return {
+        "method": name,
+        "candidate": one.rows[0].candidate,
+        "family": one.rows[0].family,
+        "seeds": [row.seed for row in one.rows],
+        "fit_seconds": _mean([row.fit_seconds for row in one.rows]),
+        "seconds": _mean([row.seconds for row in one.rows]),
+        "metrics": {
+            key: _rounded(estimate) | {"by_seed": [round(float(each[key][0]), 5) for each in seeds]}
+            for key, estimate in comparison.metrics[name].items()
+        },
+        "lead_on_best_floor": {key: _rounded(_negated(gap)) for key, gap in lead.items()},
+    }
+
+
+def _negated(estimate: Estimate) -> Estimate:
+    low = None if estimate.high is None else -estimate.high
+    high = None if estimate.low is None else -estimate.low
+    return Estimate(-estimate.value, low, high)
+
+
+def _rounded(estimate: Estimate) -> Figures:
+    return {
+        key: None if value is None else round(value, 5) for key, value in estimate.to_dict().items()
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 2)

@@ -1,0 +1,189 @@
+"""`encoder.md`, made from result files alone.
+
+    python -m benchmarks.encoder.render
+
+Of several results of a study the latest counts.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS_PATTERN = "encoder_*.json"
+RESULTS, PAGE = Path(__file__).parents[1] / "results", Path(__file__).parents[1] / "encoder.md"
+
+Result = Mapping[str, Any]
+
+HEAD = """\
+# Encoder
+
+<!-- Made by `python -m benchmarks.encoder.render` from result files; change those, not this. -->
+
+How good the encoder is, beside simple methods, published recipes, and itself with parts off.
+`lookalike bench encoder -o DIR` measures all of it; the results here name their commands.
+"""
+NOTES = (
+    "Nobody is judged who was learned from: where there is a cut, whoever is judged for risk was "
+    "first seen after it; members of groups are never learned from.",
+    "All methods have the same users, fields and labels; recipes may train for as many steps as "
+    "our networks.",
+    "`lead` is the difference to the best floor of the table on the same users, with its 95 % "
+    "interval by a paired bootstrap over users; bold is ahead beyond chance. The best floor is "
+    "chosen on the users who are judged, which favors floors.",
+    "Calibration error and Brier score are better when lower. `2+` is the AUC over users of two "
+    "events at least, who get an answer from `lookalike`.",
+    "CSLS is the hub correction that `lookalike` ranks with; the lead is in the reciprocal rank "
+    "with it.",
+    "Figures of several seeds are averaged; behind ± stands how far they are apart.",
+    "Seconds are for all of a row: fitting, which the methods of one candidate share, and "
+    "answering.",
+)
+
+RISK_COLUMNS = (
+    ("average precision", "average_precision"),
+    ("recall at 95 % precision", "recall_at_95_precision"),
+    ("calibration error", "calibration_error"),
+    ("Brier", "brier"),
+)
+RETRIEVAL_COLUMNS = (
+    ("hit@1", "hit_at_1"),
+    ("hit@10", "hit_at_10"),
+    ("reciprocal rank", "mrr"),
+    ("hit@1, CSLS", "hit_at_1_csls"),
+    ("hit@10, CSLS", "hit_at_10_csls"),
+)
+FAMILIES = {"floor": "simple", "published": "published", "ours": "ours"}
+
+
+def main() -> None:
+    """Write the page of the results that are kept with the code."""
+    PAGE.write_text(render(sorted(RESULTS.glob(RESULTS_PATTERN))), encoding="utf-8")
+
+
+def render(files: Sequence[Path]) -> str:
+    """Return the page of these results."""
+    results = latest([json.loads(path.read_text()) for path in files])
+    lines = [HEAD, *(f"- {note}" for note in NOTES), ""]
+    for result in results:
+        lines += study_lines(result)
+    lines += glossary(results)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def latest(results: Sequence[Result]) -> list[Result]:
+    """Return the latest result of each study, studies by name."""
+    found: dict[str, Result] = {}
+    for result in sorted(results, key=lambda result: str(result["measured_at"])):
+        found[result["study"]] = result
+    return [found[name] for name in sorted(found)]
+
+
+def study_lines(result: Result) -> Iterator[str]:
+    """Yield the section of a study."""
+    users, machine = result["users"], result["machine"]
+    cut = f", cut {result['cut']}" if result["cut"] else ""
+    yield f"## {result['study']}\n"
+    yield (
+        f"{users['all']:,} users ({users['violators']:,} violators) with {users['events']:,} "
+        f"events; learned from {users['learned_from']:,} ({users['violators_learned_from']:,})"
+        f"{cut}."
+    )
+    yield (
+        f"Preset `{result['preset']}`, seeds {', '.join(map(str, result['seeds']))}, "
+        f"{machine['cores']} cores ({machine['processor']}), {result['peak_mb']:,} MB at most, "
+        f"{str(result['measured_at'])[:10]}, commit `{str(result['commit'])[:12]}`:"
+    )
+    yield f"`{result['command']}`\n"
+    for task in result["tasks"]:
+        yield from task_lines(task)
+    for task in result["unmeasured"]:
+        yield f"Not measured: {task['title']}, because {task['reason']}.\n"
+
+
+def task_lines(task: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of a task."""
+    counts = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in task["counts"].items()
+    )
+    chance = f"; chance hits at 1 in {task['chance_hit_at_1']:.4f}" if _is_ranked(task) else ""
+    yield f"### {task['title']}\n"
+    yield f"{counts}{chance}.\n"
+    main = task["main_metric"]
+    columns = RETRIEVAL_COLUMNS if _is_ranked(task) else RISK_COLUMNS
+    title = "reciprocal rank, CSLS" if _is_ranked(task) else "AUC"
+    extra = () if _is_ranked(task) else ("2+",)
+    header = ["method", title, "lead", *extra, *(name for name, _ in columns), "seconds"]
+    yield _line(header)
+    yield _line(["---"] * len(header))
+    for row in task["rows"]:
+        metrics = row["metrics"]
+        cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
+        if extra:
+            cells.append(_number(metrics["auc_answered"]["value"]))
+        cells += [_number(metrics[key]["value"]) for _, key in columns]
+        yield _line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
+    yield ""
+    for method, reason in task["not_answered"].items():
+        yield f"- `{method}` has no answer: {reason}."
+    if task["not_answered"]:
+        yield ""
+
+
+def glossary(results: Sequence[Result]) -> Iterator[str]:
+    """Yield what the methods are."""
+    about: dict[str, str] = {}
+    for result in results:
+        about |= result["about"]
+    if about:
+        yield "## Methods\n"
+    for name, text in about.items():
+        yield f"- `{name}`: {text}."
+
+
+def _is_ranked(task: Mapping[str, Any]) -> bool:
+    return "chance_hit_at_1" in task
+
+
+def _name(row: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    family = "" if row["family"] == "ours" else f" ({FAMILIES[row['family']]})"
+    best = ", best floor" if row["method"] == task["best_floor"] else ""
+    return f"`{row['method']}`{family}{best}"
+
+
+def _lead(row: Mapping[str, Any], main: str, task: Mapping[str, Any]) -> str:
+    lead = row["lead_on_best_floor"].get(main)
+    if lead is None:
+        return ""
+    text = f"{_signed(lead['value'])} [{_signed(lead['low'])}, {_signed(lead['high'])}]"
+    return f"**{text}**" if lead["low"] is not None and lead["low"] > 0 else text
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    spread = figure["by_seed"]
+    seeds = f" ± {max(spread) - min(spread):.3f}".replace("0.", ".") if len(spread) > 1 else ""
+    return (
+        f"{_number(figure['value'])} [{_number(figure['low'])}, {_number(figure['high'])}]{seeds}"
+    )
+
+
+def _number(value: float | None) -> str:
+    """Write a figure between 0 and 1 with three places and no leading zero."""
+    if value is None:
+        return "-"
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def _signed(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return ("+" if value >= 0 else "−") + _number(abs(value))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

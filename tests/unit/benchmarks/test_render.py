@@ -1,0 +1,58 @@
+from collections.abc import Mapping
+
+from benchmarks.encoder.render import PAGE, RESULTS, RESULTS_PATTERN, latest, render, task_lines
+
+
+def test_the_page_is_what_the_results_say() -> None:
+    text = render(sorted(RESULTS.glob(RESULTS_PATTERN)))
+    assert PAGE.read_text() == text, "run: python -m benchmarks.encoder.render"
+
+
+def test_the_latest_result_of_a_study_counts() -> None:
+    results = [
+        {"study": "b", "measured_at": "2026-01-02", "n": 1},
+        {"study": "a", "measured_at": "2026-01-03", "n": 2},
+        {"study": "b", "measured_at": "2026-01-01", "n": 3},
+    ]
+    assert [result["n"] for result in latest(results)] == [2, 1]
+
+
+def figure(value: float, *by_seed: float) -> dict[str, object]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01, "by_seed": list(by_seed)}
+
+
+def test_a_lead_beyond_chance_is_bold_and_the_best_floor_is_named() -> None:
+    keys = ["auc", "auc_answered", "average_precision", "recall_at_95_precision"]
+    keys += ["calibration_error", "brier"]
+
+    def row(method: str, family: str, lead: Mapping[str, object]) -> dict[str, object]:
+        metrics = {key: figure(0.9, 0.89, 0.91) for key in keys}
+        return {
+            "method": method,
+            "family": family,
+            "metrics": metrics,
+            "lead_on_best_floor": lead,
+            "fit_seconds": 1.2,
+            "seconds": 2.0,
+        }
+
+    ahead = {"auc": {"value": 0.02, "low": 0.01, "high": 0.03}}
+    behind = {"auc": {"value": -0.02, "low": -0.03, "high": -0.01}}
+    task = {
+        "title": "Risk",
+        "counts": {"users": 1234, "positives": 500},
+        "main_metric": "auc",
+        "best_floor": "tfidf",
+        "rows": [
+            row("count", "floor", behind),
+            row("tfidf", "floor", {}),
+            row("ours", "ours", ahead),
+        ],
+        "not_answered": {"ours_labels_1": "too few labels"},
+    }
+    lines = list(task_lines(task))
+    assert "1,234 users, 500 positives.\n" in lines
+    assert any("`tfidf` (simple), best floor | .900 [.890, .910] ± .020 |  |" in x for x in lines)
+    assert any("**+.020 [+.010, +.030]**" in line for line in lines)
+    assert any("| −.020 [−.030, −.010] |" in line for line in lines)
+    assert "- `ours_labels_1` has no answer: too few labels." in lines
