@@ -138,6 +138,8 @@ def likely_from(
     Several looks at one user are as good as one: the bound rests on how many users there are.
     None where no threshold is.
     """
+    if len(log_odds) == 0:
+        return None
     order = np.argsort(-log_odds, kind="stable")
     share = np.cumsum(is_violator[order]) / np.arange(1, len(order) + 1)
     is_first = np.zeros(len(order), dtype=bool)

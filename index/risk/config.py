@@ -30,6 +30,12 @@ class RiskConfig(BaseModel, frozen=True, extra="forbid"):
     likely_precision: float = Field(
         0.95, gt=0.5, lt=1, description='precision that "likely" must have, at its lower bound'
     )
+    likely_events_min: int = Field(
+        3,
+        ge=1,
+        description='below so many events a user is "possible" at most: the users that a fit saw '
+        "with fewer had stopped there, and one who goes on looks like them",
+    )
     likely_precision_by_policy: Mapping[str, Precision] = Field(
         default_factory=dict,
         description='policy to the precision that "likely" must have for users most like its known '

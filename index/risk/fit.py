@@ -18,13 +18,13 @@ from embedder.embedder import Embedder
 from embedder.opinion import OPINION
 from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
-from index.risk.calibration import Bools, choose_bands, fit_calibrator
+from index.risk.calibration import Bands, Bools, choose_bands, fit_calibrator
 from index.risk.config import RiskConfig
 from index.risk.gallery import GALLERY_MIN, Floats, References, members, usable_ages
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
 from index.risk.neighbors import neighbor_features
-from index.risk.policies import PolicyBands, PolicyVoters, fit_policy_bands, policies_of
+from index.risk.policies import PolicyBand, PolicyBands, PolicyVoters, fit_policy_bands, policies_of
 from index.risk.ring_rates import NO_RING, Asked
 from index.risk.stack import StackExamples, out_of_fold
 from index.vectors import Vectors
@@ -104,19 +104,10 @@ def fit_risk(
     stack, score = out_of_fold(looks, folds=config.folds)
     calibrator = fit_calibrator(score, looks.is_violator, looks.weight_Q)
     log_odds = calibrator.to_log_odds(score)
-    bands = choose_bands(
-        log_odds,
-        looks.is_violator,
-        looks.user_Q,
-        precision=config.likely_precision,
-        possible_probability=config.possible_probability,
-    )
     policy_R = policies_of(view, labelled.user_ids)
     voters = PolicyVoters(gallery, policy_R.filter(pa.array(told)))
-    demanded = config.likely_precision_by_policy
-    own = PolicyBands(
-        policy_R, fit_policy_bands(demanded, voters, looks, examples.num_events, log_odds)
-    )
+    bands, of_policies = fit_bands(looks, examples.num_events, log_odds, voters, config)
+    own = PolicyBands(policy_R, of_policies)
     about = {
         "as_of": as_of.isoformat(),
         "num_references": len(labelled),
@@ -129,6 +120,27 @@ def fit_risk(
     }
     everyone = references_of(labelled, vectors, ring, np.ones_like(told), opinion)
     return RiskModel(everyone, rings, stack, calibrator, bands, config, about, own)
+
+
+def fit_bands(
+    looks: StackExamples,
+    num_events_Q: Int64s,
+    log_odds: Floats,
+    voters: PolicyVoters,
+    config: RiskConfig,
+) -> tuple[Bands, dict[str, PolicyBand]]:
+    """Return the bands of everyone and of policies, proven on looks at events enough for them."""
+    chosen = num_events_Q >= config.likely_events_min
+    judged, log_odds = looks.some(chosen), log_odds[chosen]
+    bands = choose_bands(
+        log_odds,
+        judged.is_violator,
+        judged.user_Q,
+        precision=config.likely_precision,
+        possible_probability=config.possible_probability,
+    )
+    demanded = config.likely_precision_by_policy
+    return bands, fit_policy_bands(demanded, voters, judged, num_events_Q[chosen], log_odds)
 
 
 def stack_examples(labelled: Labelled, examples: "Examples", features: Floats) -> StackExamples:

@@ -103,8 +103,10 @@ class RiskModel:
         own = self._policies.of(
             self._references, query_QD, num_events_Q, self._references.find(own_ids)
         )
-        bands = name_bands(self._bands, own, log_odds)
-        named = [UNKNOWN_BAND if less else band for less, band in zip(few, bands, strict=True)]
+        bands = np.array(name_bands(self._bands, own, log_odds), dtype=object)
+        early = num_events_Q < self._config.likely_events_min
+        bands[early & (bands == "likely")] = "possible"
+        named = np.where(few, UNKNOWN_BAND, bands).tolist()
         everyone = BandRule(None, self._config.likely_precision, self._bands.likely, "everyone")
         rules = [everyone if band is None else band.rule() for band in own]
         return RiskAssessment(probability, low, high, log_odds, named, features_QF, rules)

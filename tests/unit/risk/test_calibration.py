@@ -12,6 +12,7 @@ from index.risk.calibration import (
     fit_calibrator,
     fit_platt,
     interval,
+    likely_from,
     precision_lower,
     to_probability,
 )
@@ -161,3 +162,8 @@ def test_intervals_narrow_with_the_votes_and_hold_the_probability() -> None:
     assert ((narrow[1] - narrow[0])[1:4] < (wide[1] - wide[0])[1:4]).all()
     higher = interval(probability, np.full(5, 3.0), coverage=0.99)
     assert (higher[1][1:4] >= wide[1][1:4]).all()
+
+
+def test_nobody_is_likely_where_there_is_nobody_to_prove_it_on() -> None:
+    nobody = np.zeros(0)
+    assert likely_from(nobody, nobody > 0, nobody.astype(np.int64), precision=0.9) is None
