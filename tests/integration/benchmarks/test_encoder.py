@@ -11,6 +11,8 @@ import pytest
 from benchmarks.encoder.render import RESULTS_PATTERN, render
 from jobs.cli import run
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 METHODS = "count,tfidf,ours,ours_labels_1"
 RISKS = [f"risk_first_{count}" for count in (3, 5, 10, 20, "all")]
 HALVES = ["split_halves", "split_halves_target_disjoint", "split_halves_behavior_only"]
