@@ -103,9 +103,10 @@ class Embedder:
 
         Args:
             batch: The users.
-            as_newcomers: Users that the model was trained on get the vectors that they would have
-                if it had been trained without them; a risk model that learns from them needs that
-                to be right about newcomers.
+            as_newcomers: Targets of users that the model was trained on look as popular as they
+                would had it been trained without them; a risk model that learns from them needs
+                that to be right about newcomers. What the model learned from a user's label stays:
+                only users whose labels it was not told are honest examples of that.
 
         Cost is linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`. Of a
         user with more than `EVENTS_PER_USER` events the latest are used.

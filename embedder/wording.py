@@ -25,7 +25,7 @@ from store.schema import EventSchema, Role
 from store.sequences import Int64s, SequenceBatch
 
 RUNS, BUCKETS = (3, 4, 5), 1 << 17
-CHARACTERS, STRINGS_AT_ONCE = 256, 32_768
+CHARACTERS, STRINGS_AT_ONCE = 256, 8_192
 FOLDS, FIRST_STRINGS, SMOOTHING = 5, 20, 10.0
 TOLD_OF_A_STRING = 3  # wording, length, share of digits
 
@@ -93,7 +93,7 @@ def fit_wording(
     columns = tuple(name for name in columns if name in batch.events.column_names)
     wording = Wording(columns, np.zeros((len(columns), BUCKETS), dtype=np.float32))
     fold_E = np.repeat(np.where(is_told_N, fold_N, FOLDS), batch.num_events)
-    of_fold_EC = np.empty((len(fold_E), len(columns)), dtype=np.float32)
+    of_fold_EC = np.full((len(fold_E), len(columns)), np.nan, dtype=np.float32)
     for place, name in enumerate(columns):
         strings, code_E = distinct_strings(batch, name)
         users_FKS = _count_users(batch, code_E, len(strings), is_violator_N, is_told_N, fold_N)
@@ -103,7 +103,8 @@ def fit_wording(
         ratios.append(log_ratios(seen_KV))  # of whoever is not told
         wording.weight_CV[place] = ratios[-1]
         of_fold_SF = mean_weights(strings, np.stack(ratios, axis=1))
-        of_fold_EC[:, place] = np.where(code_E >= 0, of_fold_SF[code_E, fold_E], np.nan)
+        known = code_E >= 0
+        of_fold_EC[known, place] = of_fold_SF[code_E[known], fold_E[known]]
     codes = wording.codes(batch)
     codes[:, ::TOLD_OF_A_STRING] = of_fold_EC
     return wording, codes
@@ -156,9 +157,11 @@ def mean_weights(strings: pa.LargeStringArray, weight_VK: Floats) -> Floats:
     """Return the mean weights of each string's runs, S x K; NaN of a string without any."""
     means = np.empty((len(strings), weight_VK.shape[1]), dtype=np.float32)
     for first, piece in _pieces(strings):
-        runs = _runs(piece)
-        total_SK = sum(runs_SV @ weight_VK for runs_SV in runs)
-        count_S1 = sum(np.diff(runs_SV.indptr) for runs_SV in runs)[:, None]
+        total_SK = np.zeros((len(piece), weight_VK.shape[1]))
+        count_S1 = np.zeros((len(piece), 1), dtype=np.int64)
+        for runs_SV in _runs(piece):
+            total_SK += runs_SV @ weight_VK
+            count_S1 += np.diff(runs_SV.indptr)[:, None]
         with np.errstate(invalid="ignore"):
             means[first : first + len(piece)] = total_SK / np.where(count_S1 > 0, count_S1, np.nan)
     return means
@@ -176,6 +179,8 @@ def distinct_strings(batch: SequenceBatch, name: str) -> tuple[pa.LargeStringArr
     column = column_of(batch, name).combine_chunks()
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
     encoded = column.dictionary_encode()
     strings = encoded.dictionary.cast(pa.large_string())
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -188,8 +193,8 @@ def _pieces(strings: pa.LargeStringArray) -> Iterator[tuple[int, pa.LargeStringA
         yield first, strings.slice(first, STRINGS_AT_ONCE)
 
 
-def _runs(strings: pa.LargeStringArray) -> list[sparse.csr_matrix]:
-    """Return the buckets of each string's runs, a matrix S x V of ones for each length of run.
+def _runs(strings: pa.LargeStringArray) -> Iterator[sparse.csr_matrix]:
+    """Yield the buckets of each string's runs, a matrix S x V of ones for each length of run.
 
     A string is put between two spaces, so that its beginning and its end are runs of their own.
     """
@@ -202,7 +207,7 @@ def _runs(strings: pa.LargeStringArray) -> list[sparse.csr_matrix]:
     byte_P = np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]].astype(np.uint32)
     size_S = np.diff(offsets)
     left_P = np.repeat(offsets[1:] - offsets[0], size_S) - np.arange(len(byte_P))
-    hashed_P, matrices = np.zeros(len(byte_P), dtype=np.uint32), []
+    hashed_P = np.zeros(len(byte_P), dtype=np.uint32)
     for length in range(1, max(RUNS) + 1):
         hashed_P *= np.uint32(0x01000193)
         last = max(len(byte_P) - length + 1, 0)
@@ -213,9 +218,5 @@ def _runs(strings: pa.LargeStringArray) -> list[sparse.csr_matrix]:
             bucket >>= np.uint32(33 - BUCKETS.bit_length())
             stops = np.concatenate([[0], np.cumsum(np.maximum(size_S - length + 1, 0))])
             ones = np.ones(len(bucket), dtype=np.float32)
-            matrices.append(
-                sparse.csr_matrix(
-                    (ones, bucket.astype(np.int32), stops), shape=(len(strings), BUCKETS)
-                )
-            )
-    return matrices
+            shape = len(strings), BUCKETS
+            yield sparse.csr_matrix((ones, bucket.astype(np.int32), stops), shape=shape)

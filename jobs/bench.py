@@ -59,7 +59,7 @@ def run(theme: str, output: Path, options: Options) -> BenchReport:
         FolderUnusable: If the folder can't be made or written to.
     """
     make_writable(output)
-    words = [sys.executable, "-m", f"benchmarks.{theme}", "--output", str(output)]
+    words = [sys.executable, "-P", "-m", f"benchmarks.{theme}", "--output", str(output)]
     status, message = _run([*words, *option_words(options)])
     if status == INTERRUPTED:
         raise KeyboardInterrupt

@@ -252,7 +252,9 @@ def _write(
     report = EvaluationReport(tuple(tasks), audit, facts, str(json_file), str(html_file))
     page = render_page("Evaluation", facts, tasks, audit=audit)
     write_atomic(html_file, page.encode())
-    write_atomic(json_file, json.dumps(report.to_dict(), indent=1, default=_plain).encode())
+    write_atomic(
+        json_file, json.dumps(report.to_dict(), indent=1, default=_plain, allow_nan=False).encode()
+    )
     return report
 
 

@@ -181,6 +181,10 @@ def measure_detection(
             found.append(Threshold(name, None, reason))
             continue
         probability = choose_threshold(highest_N[choosing], share)
+        if not np.isfinite(probability):
+            reason = f"not even {name} ever got an answer"
+            found.append(Threshold(name, None, reason))
+            continue
         over_NA = np.nan_to_num(looks.probability_NA, nan=-np.inf) > probability
         found.append(case.threshold(name, probability, over_NA, ~choosing))
     return Detection(tuple(found))

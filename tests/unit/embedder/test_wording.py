@@ -159,3 +159,33 @@ def test_targets_and_texts_are_read() -> None:
     }
     schema = EventSchema(tuple(Column(name, frozenset(own)) for name, own in roles.items()))
     assert worded_columns(schema) == ("chat", "page")
+
+
+@pytest.mark.parametrize(
+    "nothing", [pa.nulls(4, pa.string()), pa.nulls(4), pa.nulls(4, pa.string()).dictionary_encode()]
+)
+def test_a_column_without_any_string_tells_nothing(nothing: pa.Array) -> None:
+    """A column may be named before it has its first value."""
+    batch = SequenceBatch(
+        ["a", "b"], np.array([0, 2, 4]), np.arange(4) * 1_000_000, pa.table({"chat": nothing})
+    )
+    wording, codes = fit_wording(
+        batch, ["chat"], np.array([True, False]), np.ones(2, bool), np.random.default_rng(0)
+    )
+    assert np.isnan(codes).all()
+    assert np.isnan(wording.codes(batch)).all()
+    assert not wording.weight_CV.any()
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int64(), pa.float64(), pa.bool_(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_values_that_are_no_strings_are_read_as_text(kind: pa.DataType) -> None:
+    values = pa.array([1, 0, None, 1]).cast(pa.string() if pa.types.is_dictionary(kind) else kind)
+    values = values.dictionary_encode() if pa.types.is_dictionary(kind) else values
+    batch = SequenceBatch(
+        ["a", "b"], np.array([0, 2, 4]), np.arange(4) * 1_000_000, pa.table({"chat": values})
+    )
+    codes = Wording(("chat",), np.ones((1, BUCKETS), np.float32)).codes(batch)
+    assert np.isfinite(codes[[0, 1, 3]]).all()
+    assert np.isnan(codes[2]).all()

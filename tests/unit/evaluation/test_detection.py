@@ -118,3 +118,19 @@ def test_nobody_detected_has_no_lead_and_a_json_form(looks: Looks) -> None:
     assert document["num_detected"] == 0
     assert document["lead_events"]["median"]["value"] is None
     assert document["curve"][-1]["detected"]["value"] == 0.0
+
+
+def test_no_threshold_is_chosen_where_too_few_ever_got_an_answer() -> None:
+    """Otherwise anybody answered would be over it, and it would have no JSON form."""
+    answered = np.zeros(2000, dtype=bool)
+    answered[::50] = True
+    probability_NA = np.where(answered, 0.3, np.nan)[:, None]
+    looks = looks_of(probability_NA, np.array([1]), np.ones(2000, dtype=np.int64))
+    is_positive = np.arange(2000) < 200
+    config = EvaluationConfig(num_resamples=60, false_positive_rates=(0.05,))
+    ended_us = np.full(2000, UNKNOWN_END)
+    detection = measure_detection(looks, is_positive, ended_us, config, np.random.default_rng(0))
+    (_, chosen) = detection.thresholds
+    assert chosen.probability is None
+    assert chosen.why_not == "not even 5 % of benign users ever got an answer"
+    json.dumps(detection.to_dict(), allow_nan=False)
