@@ -5,9 +5,11 @@ of `GruBackbone`, which reads them in order; the states are pooled by mean and m
 longer than a chunk are read in chunks of equal weight per event, so cost and memory grow linearly
 with the events.
 
-Shape key: `E` events of all slices, `S` slots, `B` slices, `H` state width, `D` block dimensions.
+Shape key: `E` events of all slices, `S` slots, `B` slices, `P` pieces of slices, `H` state width,
+`D` block dimensions, `X` width of an event.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -59,19 +61,9 @@ class GruBackbone(nn.Module):
     def forward(self, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
         """Return the state after each event, E x H."""
         chunk_E, place_E, chunk_sizes = chunk_places(sizes_B)
-        states = events_EX.new_zeros(len(events_EX), self.gru.hidden_size)
-        shorter = 0
-        for longest in CHUNK_LENGTHS:
-            inside = (chunk_sizes > shorter) & (chunk_sizes <= longest)
-            number = torch.cumsum(inside, 0) - 1
-            mine = torch.nonzero(inside[chunk_E]).squeeze(1)
-            shorter = longest
-            if len(mine):
-                row, place = number[chunk_E[mine]], place_E[mine]
-                padded = events_EX.new_zeros(int(number[-1]) + 1, longest, events_EX.shape[1])
-                padded = padded.index_put((row, place), events_EX[mine])
-                states = states.index_copy(0, mine, self.gru(padded)[0][row, place])
-        return states
+        return padded_states(
+            self.gru, events_EX, chunk_E, place_E, chunk_sizes, lengths=CHUNK_LENGTHS
+        )
 
 
 class SliceEncoder(nn.Module):
@@ -120,6 +112,39 @@ def segment_max(values_EX: Tensor, sizes_B: Tensor) -> Tensor:
     owner = torch.repeat_interleave(torch.arange(len(sizes_B), device=values_EX.device), sizes_B)
     start = values_EX.new_full((len(sizes_B), values_EX.shape[1]), -torch.inf)
     return start.scatter_reduce(0, owner[:, None].expand_as(values_EX), values_EX, "amax")
+
+
+def padded_states(
+    gru: nn.GRU,
+    events_EX: Tensor,
+    piece_E: Tensor,
+    place_E: Tensor,
+    sizes_P: Tensor,
+    *,
+    lengths: Sequence[int],
+) -> Tensor:
+    """Return the state of a GRU after each event, E x H; pieces of like length are padded together.
+
+    Args:
+        gru: Begins anew with each piece.
+        events_EX: The events, one piece after the other.
+        piece_E, place_E: The piece of each event, and its place within.
+        sizes_P: Events of each piece; none has more than the last of `lengths`.
+        lengths: What pieces are padded to, ascending.
+    """
+    states_EH = events_EX.new_zeros(len(events_EX), gru.hidden_size)
+    shorter = 0
+    for longest in lengths:
+        inside_P = (sizes_P > shorter) & (sizes_P <= longest)
+        number_P = torch.cumsum(inside_P, 0) - 1
+        mine = torch.nonzero(inside_P[piece_E]).squeeze(1)
+        shorter = longest
+        if len(mine):
+            row, place = number_P[piece_E[mine]], place_E[mine]
+            padded = events_EX.new_zeros(int(number_P[-1]) + 1, longest, events_EX.shape[1])
+            padded = padded.index_put((row, place), events_EX[mine])
+            states_EH = states_EH.index_copy(0, mine, gru(padded)[0][row, place])
+    return states_EH
 
 
 def chunk_places(sizes_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,14 +29,13 @@ from jobs.leak_audit import audit_leaks, audit_lines
 from jobs.measure import Trial, measure_group_task, measure_halves
 from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
-from jobs.people import People, find_cut, read_people
+from jobs.people import People, find_cut, open_people, read_people
 from jobs.report.facts import command, machine, versions
 from jobs.report.figures import base_rate_lines, detection_lines, format_estimate
 from jobs.report.page import RETRIEVAL_METRICS, RISK_METRICS, is_risk, render_page
 from jobs.settings import Settings
 from jobs.terminal import Progress, table
 from store.clock import from_us
-from store.database import Database
 from store.durable import make_writable, write_atomic
 from store.labels import LabelStore
 from store.lake import EventLake
@@ -99,13 +98,7 @@ def run(
         embedder.errors.NotEnoughData: If there is too little to train on before the cut.
     """
     began = time.monotonic()
-    lake = EventLake(
-        workspace, memory_limit_mb=settings.ingest.memory_limit_mb, threads=settings.ingest.threads
-    )
-    database = Database(workspace.ops_url)
-    database.migrate()
-    labels = LabelStore(database)
-    people = read_people(lake, labels.as_of(now), as_of=now)
+    lake, labels, people = open_people(workspace, settings, now=now)
     cut_us = find_cut(people, cut, settings.evaluate)
     make_writable(output)
     audit = audit_leaks(lake, labels, people, settings, cut_us=cut_us, progress=progress)

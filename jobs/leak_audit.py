@@ -44,7 +44,7 @@ from jobs.people import (
     FROM_THE_START,
     People,
     find_cut,
-    read_people,
+    open_people,
     read_sequences,
 )
 from jobs.report.figures import format_estimate
@@ -52,7 +52,6 @@ from jobs.report.page import render_page
 from jobs.settings import Settings
 from jobs.terminal import Progress, table
 from store.clock import from_us, to_us
-from store.database import Database
 from store.durable import make_writable, write_atomic
 from store.labels import VIOLATOR, LabelStore, LabelView
 from store.lake import EventLake
@@ -134,13 +133,7 @@ def run(
         FolderUnusable: If the folder can't be made or written to.
         embedder.errors.NotEnoughData: If there is too little to train on before the cut.
     """
-    lake = EventLake(
-        workspace, memory_limit_mb=settings.ingest.memory_limit_mb, threads=settings.ingest.threads
-    )
-    database = Database(workspace.ops_url)
-    database.migrate()
-    labels = LabelStore(database)
-    people = read_people(lake, labels.as_of(now), as_of=now)
+    lake, labels, people = open_people(workspace, settings, now=now)
     cut_us = find_cut(people, cut, settings.evaluate)
     if output is not None:
         make_writable(output)

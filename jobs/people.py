@@ -17,10 +17,13 @@ from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.early_risk import UNKNOWN, choose_cut
 from embedder.evaluation.sample import join_batches
 from jobs.errors import NothingToEvaluate
+from jobs.settings import Settings
 from store.clock import to_us
-from store.labels import VIOLATOR, LabelView
+from store.database import Database
+from store.labels import VIOLATOR, LabelStore, LabelView
 from store.lake import EventLake
 from store.sequences import SequenceBatch
+from store.workspace import Workspace
 
 Int64s = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -71,6 +74,19 @@ class People:
         place = pc.index_in(wanted, value_set=self.labels.table["user_id"])
         texts = self.labels.table["extra"].combine_chunks().take(place).to_pylist()
         return [_value(text, column) for text in texts]
+
+
+def open_people(
+    workspace: Workspace, settings: Settings, *, now: datetime
+) -> tuple[EventLake, LabelStore, People]:
+    """Return a workspace's events, labels, and users as known now."""
+    lake = EventLake(
+        workspace, memory_limit_mb=settings.ingest.memory_limit_mb, threads=settings.ingest.threads
+    )
+    database = Database(workspace.ops_url)
+    database.migrate()
+    labels = LabelStore(database)
+    return lake, labels, read_people(lake, labels.as_of(now), as_of=now)
 
 
 def find_cut(people: People, cut: datetime | None, config: EvaluationConfig) -> int:

@@ -22,7 +22,7 @@ from embedder.audit import audit_fields
 from embedder.config import FeaturizerConfig, TrainingPlan
 from embedder.evaluation.metrics import Flags, Int64s
 from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurizer
-from embedder.network import SlotBag, unit
+from embedder.network import SlotBag, padded_states, unit
 from embedder.objectives import next_event_loss
 from embedder.profiles import Floats as Vectors
 from embedder.slices import Spans, draw_labelled, in_pieces, prefix_spans
@@ -111,18 +111,7 @@ class LastState(nn.Module):
         ends_B = torch.cumsum(sizes_B, 0)
         slice_E = torch.repeat_interleave(torch.arange(len(sizes_B)).to(ends_B), sizes_B)
         place_E = torch.arange(len(slice_E)).to(ends_B) - (ends_B - sizes_B)[slice_E]
-        states_EH = events_EX.new_zeros(len(events_EX), self.dim)
-        shorter = 0
-        for longest in LENGTHS:
-            inside_B = (sizes_B > shorter) & (sizes_B <= longest)
-            number_B = torch.cumsum(inside_B, 0) - 1
-            mine = torch.nonzero(inside_B[slice_E]).squeeze(1)
-            shorter = longest
-            if len(mine):
-                row, place = number_B[slice_E[mine]], place_E[mine]
-                padded = events_EX.new_zeros(int(number_B[-1]) + 1, longest, events_EX.shape[1])
-                padded = padded.index_put((row, place), events_EX[mine])
-                states_EH = states_EH.index_copy(0, mine, self.gru(padded)[0][row, place])
+        states_EH = padded_states(self.gru, events_EX, slice_E, place_E, sizes_B, lengths=LENGTHS)
         return unit(states_EH[ends_B - 1]), states_EH
 
 
