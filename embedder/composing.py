@@ -16,6 +16,9 @@ from store.sequences import SequenceBatch
 
 USERS_MAX, VALIDATION_MIN = 4000, 8
 OPINION_SHARE = 1 / 3  # of the weight of the two blocks that labels touch
+# Halves of one life share occasions that a person's next account does not: behavior, which is
+# learned from such halves, counts for this share of what they suggest.
+BEHAVIOR_HEDGE = 0.5
 
 
 def fit_composer(
@@ -45,25 +48,16 @@ def fit_composer(
         )
         weights |= {name: float(solved[0]) * part for name, part in share.items()}
         weights |= {name: float(weight) for name, weight in zip(names, solved[1:], strict=True)}
+        weights["behavior"] *= BEHAVIOR_HEDGE
     else:
         weights |= {name: 0.5 * part for name, part in share.items()} | {"behavior": 0.5}
-    weights = tempered(weights)
     if parts.conduct is not None:
-        weights = {name: weight * (1 - config.conduct_weight) for name, weight in weights.items()}
+        left = (1 - config.conduct_weight) / sum(weights.values())
+        weights = {name: weight * left for name, weight in weights.items()}
         told = {"conduct": 1.0 - OPINION_SHARE, "opinion": OPINION_SHARE}
         weights |= {name: config.conduct_weight * part for name, part in told.items()}
     dims = {name: mean.shape[0] for name, mean in means.items()}
     return Composer(lay_out(dims, weights), means, config.shrink_events)
-
-
-def tempered(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the square roots of the weights, scaled to sum to one.
-
-    Halves of one life agree on more than a person's two accounts do; a hedge against trusting what
-    only lasts from one day to the next.
-    """
-    roots = {name: float(np.sqrt(weight)) for name, weight in weights.items()}
-    return {name: root / sum(roots.values()) for name, root in roots.items()}
 
 
 def profile_shares(profiles: ProfileModel) -> dict[str, float]:

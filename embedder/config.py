@@ -40,7 +40,7 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
         32, ge=4, le=256, description="dimensions of the block learned from labels"
     )
     dim_target: int = Field(
-        256, ge=64, le=2048, multiple_of=64, description="dimensions of the target sketch"
+        512, ge=64, le=2048, multiple_of=64, description="dimensions of the target sketch"
     )
     dim_statistics: int = Field(
         128, ge=4, le=512, description="most dimensions of the statistics block"

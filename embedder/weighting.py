@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from embedder.featurizer import EncodedEvents, Featurizer
-from embedder.profiles import Floats, ProfileModel, profile_slots
+from embedder.profiles import Floats, ProfileModel, profile_slots, user_chunks
 from embedder.slices import Spans, span_rows
 from store.sequences import Int64s
 
-STEPS, BATCH, RATE = 160, 384, 0.05
+STEPS, BATCH, RATE, NEIGHBORHOOD = 240, 384, 0.05, 32
 USERS_MAX, USERS_MIN, EVENTS_MIN = 3072, 32, 4
 
 
@@ -57,13 +57,24 @@ def half_parts(
 
 
 def solve_weights(first: list[Floats], second: list[Floats], rng: np.random.Generator) -> Floats:
-    """Return the softmax weights of the parts that minimise InfoNCE between matching rows."""
-    num_users = len(first[0])
+    """Return the softmax weights of the parts that minimise InfoNCE between matching rows.
+
+    Batches are of look-alikes: what sets a user apart from strangers anybody would see, such as the
+    place that all users of a region share. The weights are the mean over the later steps.
+
+    Args:
+        first, second: Unit vectors of the same users per part, one list for each half.
+        rng: Draws the batches.
+
+    Cost is quadratic in the users, of whom there are at most `USERS_MAX`.
+    """
+    nearest_NK = look_alikes(first)
     logit = torch.zeros(len(first), requires_grad=True)
     scale = torch.tensor(2.0, requires_grad=True)
     optimizer = torch.optim.Adam([logit, scale], lr=RATE)
-    for _ in range(STEPS):
-        rows = rng.choice(num_users, min(BATCH, num_users), replace=False)
+    total = torch.zeros(len(first))
+    for step in range(STEPS):
+        rows = draw_look_alikes(nearest_NK, rng)
         cosine = torch.from_numpy(
             np.stack([a[rows] @ b[rows].T for a, b in zip(first, second, strict=True)])
         )
@@ -75,5 +86,28 @@ def solve_weights(first: list[Floats], second: list[Floats], rng: np.random.Gene
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
-    weights: Floats = torch.softmax(logit, 0).detach().numpy()
+        if step >= STEPS // 2:
+            total += torch.softmax(logit.detach(), 0)
+    weights: Floats = (total / total.sum()).numpy()
     return weights
+
+
+def look_alikes(parts: list[Floats]) -> Int64s:
+    """Return the rows nearest to each row, itself among them, all parts alike; N x K."""
+    num_users = len(parts[0])
+    count = min(NEIGHBORHOOD, num_users)
+    nearest = []
+    for rows in user_chunks(num_users):
+        similarity = np.zeros((len(rows), num_users), dtype=np.float32)
+        for part in parts:
+            similarity += part[rows] @ part.T
+        nearest.append(np.argpartition(-similarity, count - 1, axis=1)[:, :count])
+    return np.concatenate(nearest)
+
+
+def draw_look_alikes(nearest_NK: Int64s, rng: np.random.Generator) -> Int64s:
+    """Return the rows of a batch: some users, each with half of those nearest to it."""
+    num_users, count = nearest_NK.shape
+    drawn = max(1, count // 2)
+    anchors = rng.choice(num_users, min(num_users, BATCH // drawn), replace=False)
+    return np.unique(nearest_NK[anchors][:, rng.permutation(count)[:drawn]])
