@@ -12,16 +12,19 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
 
 
 @pytest.mark.usefixtures("with_gpu")
-def test_a_gpu_is_taken_where_there_is_one_and_its_products_are_made_repeatable() -> None:
+def test_a_gpu_is_taken_where_there_is_one_and_made_to_compute_as_a_cpu_does() -> None:
     assert pick_device("cpu") == CPU
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert torch.backends.cudnn.allow_tf32
     assert pick_device("auto").type == "cuda"
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_without_a_gpu_the_cpu_is_taken() -> None:
@@ -56,12 +59,25 @@ def test_on_a_gpu_what_varies_warns_and_attention_does_not_vary() -> None:
     assert settings() == before
 
 
-def test_only_a_gpu_computes_in_bfloat16_and_only_if_wanted() -> None:
+@pytest.mark.usefixtures("with_gpu")
+@pytest.mark.parametrize("has_units", [True, False])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_gpu_computes_in_bfloat16_if_it_is_wanted_and_not_emulated(
+    has_units: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_supported(including_emulation: bool = True) -> bool:
+        return has_units or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    with mixed_precision(CUDA, wanted=wanted):
+        assert torch.is_autocast_enabled("cuda") is (has_units and wanted)
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_a_cpu_computes_in_float32_whatever_is_wanted() -> None:
     first, second = torch.ones(2, 2), torch.ones(2, 2)
     with mixed_precision(CPU, wanted=True):
         assert (first @ second).dtype == torch.float32
-    with mixed_precision(CUDA, wanted=False):
-        assert not torch.is_autocast_enabled("cuda")
 
 
 def test_an_array_goes_to_the_device() -> None:
