@@ -24,7 +24,6 @@ def test_tensors_of_two_devices_do_not_meet() -> None:
             there + torch.ones(3)
 
 
-@pytest.mark.slow
 def test_a_model_trained_on_another_device_serves_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
