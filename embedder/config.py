@@ -103,6 +103,7 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     hidden: int = Field(description="width of the event layer")
     state: int = Field(description="width of the pooled state")
     layers: int = Field(2, ge=1, description="layers of a transformer")
+    rate_top: float = Field(4e-3, gt=0, description="highest learning rate; less for wide networks")
     backbones: tuple[BackboneName, ...] = Field(
         ("twin", "gru"),
         min_length=1,
@@ -154,6 +155,7 @@ PLANS: dict[Preset, TrainingPlan] = {
         hidden=128,
         state=256,
         layers=4,
+        rate_top=1e-3,
         backbones=("twin", "transformer"),
         bfloat16=True,
     ),

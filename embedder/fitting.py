@@ -11,7 +11,6 @@ from embedder.config import BackboneName, TrainingPlan
 from embedder.network import SliceEncoder
 from embedder.objectives import Gains, Objective
 
-RATES_TOP: dict[BackboneName, float] = {"twin": 4e-3, "gru": 4e-3, "transformer": 1e-3}
 RATE, WEIGHT_DECAY = 2e-3, 1e-2
 
 Progress = Callable[[str, int, int], None]
@@ -68,7 +67,7 @@ def fit_network(
     weights = [*network.parameters(), *objective.heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=RATES_TOP[backbone], total_steps=plan.steps, pct_start=0.15
+        optimizer, max_lr=plan.rate_top, total_steps=plan.steps, pct_start=0.15
     )
     best: tuple[Gains, dict[str, Tensor], dict[str, Tensor]] | None = None
     waited = step = 0

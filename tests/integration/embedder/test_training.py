@@ -22,7 +22,13 @@ from tests.integration.embedder.small_models import CONFIG, PLAN
 from tests.unit.embedder.people import make_people
 
 AS_OF = datetime(1970, 6, 1, tzinfo=UTC)
-CHARACTER = {"backbones", "layers", "bfloat16", "losses"}  # of a preset, whatever its size
+CHARACTER = {
+    "backbones",
+    "layers",
+    "rate_top",
+    "bfloat16",
+    "losses",
+}  # of a preset, whatever its size
 
 
 @pytest.fixture(autouse=True)
