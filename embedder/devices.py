@@ -52,7 +52,7 @@ def deterministic(threads: int) -> Iterator[None]:
 def mixed_precision(device: torch.device, *, wanted: bool) -> torch.autocast:
     """Return a context in which CUDA multiplies matrices in bfloat16; weights stay float32.
 
-    Nothing changes on a CPU, nor on a GPU that only emulates bfloat16: it would be slower.
+    Nothing changes on a CPU, which trains no faster by it, nor on a GPU that only emulates it.
     """
     on = (
         wanted and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
