@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.filling import copy_rows, fill, fill_with_some, seen_or_known_before
-from embedder.config import Preset
+from embedder.config import PLANS
 from embedder.embedder import Embedder
 from embedder.evaluation.results import TaskResult
 from embedder.training import train
@@ -97,14 +97,13 @@ def measure(
 
 
 def _parse() -> argparse.Namespace:
-    presets: tuple[Preset, ...] = ("fast", "standard")
     parser = argparse.ArgumentParser(description="Measure early risk on users never learned from.")
     parser.add_argument("events", type=Path, help="Parquet or CSV, as for lookalike ingest")
     parser.add_argument("labels", type=Path, help="Parquet or CSV")
     parser.add_argument("--cut", type=parse_time, required=True, help="learn from whoever is older")
     parser.add_argument("--columns", help="columns to keep, with commas")
     parser.add_argument("--event-type", help="the only type of event to keep")
-    parser.add_argument("--preset", choices=presets, default="fast", help="of the training")
+    parser.add_argument("--preset", choices=tuple(PLANS), default="fast", help="of the training")
     parser.add_argument("--seed", type=int, default=0, help="of training and measuring")
     parser.add_argument("--output", "-o", type=Path, required=True, help="JSON file to write")
     return parser.parse_args()

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-Preset = Literal["fast", "standard"]
+Preset = Literal["fast", "standard", "large"]
+BackboneName = Literal["twin", "gru", "transformer"]
 
 CONDUCT_STEPS_MAX = 180
 BENIGN_MIN = 50  # of models that were trained before it could be set, too
@@ -76,8 +77,22 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
     threads: int = Field(2, ge=1, description="torch threads while training and embedding")
 
 
+class LossConfig(BaseModel, frozen=True, extra="forbid"):
+    """What the networks learn from beside their main task; the defaults hold across domains."""
+
+    statistics_weight: float = Field(0.2, ge=0, description="of telling the whole life's habits")
+    spread_weight: float = Field(0.05, ge=0, description="of variance and covariance")
+    next_event_weight: float = Field(
+        0.1, ge=0, description="of the next event, where order is read"
+    )
+    contrast_weight: float = Field(0.1, ge=0, description="of one-sided contrast between labels")
+    matryoshka: bool = Field(True, description="whether leading dimensions must work alone")
+    hard_share: float = Field(0.5, ge=0, le=1, description="share of batches of users alike")
+    apart_share: float = Field(0.5, ge=0, le=1, description="share of pairs apart in time")
+
+
 class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
-    """Sizes and length of one training run, fixed by the preset."""
+    """Sizes, length and losses of one training run, fixed by the preset."""
 
     steps: int = Field(description="most optimizer steps of the behavior network")
     batch_users: int = Field(description="users in a contrastive batch")
@@ -87,6 +102,16 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     patience: int = Field(description="looks without improvement before stopping")
     hidden: int = Field(description="width of the event layer")
     state: int = Field(description="width of the pooled state")
+    layers: int = Field(2, ge=1, description="layers of a transformer")
+    rate_top: float = Field(4e-3, gt=0, description="highest learning rate; less for wide networks")
+    backbones: tuple[BackboneName, ...] = Field(
+        ("twin", "gru"),
+        min_length=1,
+        max_length=2,
+        description="one is shipped as it is; a second only where it beats the first beyond chance",
+    )
+    bfloat16: bool = Field(False, description="whether a GPU multiplies in bfloat16")
+    losses: LossConfig = Field(LossConfig(), description="what is learned from")
 
     @property
     def conduct(self) -> "TrainingPlan":
@@ -119,5 +144,19 @@ PLANS: dict[Preset, TrainingPlan] = {
         patience=4,
         hidden=64,
         state=128,
+    ),
+    "large": TrainingPlan(
+        steps=3000,
+        batch_users=512,
+        labelled_users=512,
+        slice_events=64,
+        evaluate_every=250,
+        patience=4,
+        hidden=128,
+        state=256,
+        layers=4,
+        rate_top=1e-3,
+        backbones=("twin", "transformer"),
+        bfloat16=True,
     ),
 }

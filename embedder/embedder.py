@@ -15,6 +15,7 @@ import torch
 
 from embedder.composite import Block, Composer
 from embedder.config import BENIGN_MIN
+from embedder.devices import pick_device
 from embedder.featurizer import NEVER
 from embedder.model_files import read_model
 from embedder.parts import Parts
@@ -170,10 +171,3 @@ def bounded_runs(
         runs.append(np.arange(first, last, dtype=np.int64))
         first = last
     return runs
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the named device; `auto` takes CUDA when it is there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

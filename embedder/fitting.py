@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embedder.config import TrainingPlan
-from embedder.network import BackboneName, SliceEncoder
+from embedder.config import BackboneName, TrainingPlan
+from embedder.network import SliceEncoder
 from embedder.objectives import Gains, Objective
 
-RATE, RATE_TOP, WEIGHT_DECAY = 2e-3, 4e-3, 1e-2
+RATE, WEIGHT_DECAY = 2e-3, 1e-2
 
 Progress = Callable[[str, int, int], None]
 
@@ -25,6 +25,11 @@ class FittedNetwork:
     gains_Q: Gains
     steps: int
     looks: tuple[Gains, ...] = ()
+
+    @property
+    def backbone(self) -> BackboneName:
+        """Its name."""
+        return self.network.backbone_name
 
     @property
     def score(self) -> float:
@@ -52,12 +57,17 @@ def fit_network(
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 17])
     network = SliceEncoder(
-        backbone, num_slots=num_slots, hidden=plan.hidden, state=plan.state, dim=dim
+        backbone,
+        num_slots=num_slots,
+        hidden=plan.hidden,
+        state=plan.state,
+        dim=dim,
+        layers=plan.layers,
     ).to(device)
     weights = [*network.parameters(), *objective.heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=RATE_TOP, total_steps=plan.steps, pct_start=0.15
+        optimizer, max_lr=plan.rate_top, total_steps=plan.steps, pct_start=0.15
     )
     best: tuple[Gains, dict[str, Tensor], dict[str, Tensor]] | None = None
     waited = step = 0

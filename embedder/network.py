@@ -1,22 +1,23 @@
 """The learned part: a bag of slots per event, a backbone over the events, a unit vector per slice.
 
 `TwinBackbone` looks at each event alone (Deep Sets, Zaheer et al. 2017) and is the order-free twin
-of `GruBackbone`, which reads them in order; the states are pooled by mean and maximum. Sequences
-longer than a chunk are read in chunks of equal weight per event, so cost and memory grow linearly
-with the events.
+of the sequence models, `GruBackbone` and `TransformerBackbone`, which read them in order; the
+states are pooled by mean and maximum. Sequences longer than a chunk are read in chunks of equal
+weight per event, so cost and memory grow linearly with the events.
 
 Shape key: `E` events of all slices, `S` slots, `B` slices, `P` pieces of slices, `H` state width,
 `D` block dimensions, `X` width of an event.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BackboneName = Literal["twin", "gru"]
+from embedder.config import BackboneName
+from embedder.transformer import CausalTransformer
+
 CHUNK_EVENTS, DROPOUT = 64, 0.2
 CHUNK_LENGTHS = (2, 4, 8, 16, 32, CHUNK_EVENTS)  # chunks of like length are padded together
 
@@ -60,17 +61,33 @@ class GruBackbone(nn.Module):
 
     def forward(self, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
         """Return the state after each event, E x H."""
-        chunk_E, place_E, chunk_sizes = chunk_places(sizes_B)
-        return padded_states(
-            self.gru, events_EX, chunk_E, place_E, chunk_sizes, lengths=CHUNK_LENGTHS
-        )
+        return chunked_states(lambda padded: self.gru(padded)[0], events_EX, sizes_B)
+
+
+class TransformerBackbone(nn.Module):
+    """In order: a causal transformer over chunks of a slice."""
+
+    def __init__(self, width: int, state: int, layers: int) -> None:
+        super().__init__()
+        self.transformer = CausalTransformer(width, state, layers, longest=CHUNK_EVENTS)
+
+    def forward(self, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
+        """Return the state after each event, E x H."""
+        return chunked_states(self.transformer, events_EX, sizes_B)
 
 
 class SliceEncoder(nn.Module):
     """Slots to one vector per slice: a bag of slots, a backbone, pooled states, a projection."""
 
     def __init__(
-        self, backbone: BackboneName, *, num_slots: int, hidden: int, state: int, dim: int
+        self,
+        backbone: BackboneName,
+        *,
+        num_slots: int,
+        hidden: int,
+        state: int,
+        dim: int,
+        layers: int = 1,
     ) -> None:
         super().__init__()
         self.shape = {
@@ -80,11 +97,11 @@ class SliceEncoder(nn.Module):
             "state": state,
             "dim": dim,
         }
-        self.dim = dim
+        if backbone == "transformer":
+            self.shape["layers"] = layers
+        self.backbone_name, self.dim = backbone, dim
         self.bag = SlotBag(num_slots, hidden)
-        self.backbone = (
-            GruBackbone(hidden, state) if backbone == "gru" else TwinBackbone(hidden, state)
-        )
+        self.backbone = make_backbone(backbone, hidden, state, layers)
         self.mix = nn.Sequential(
             nn.LayerNorm(2 * state),
             nn.Dropout(DROPOUT),
@@ -93,29 +110,54 @@ class SliceEncoder(nn.Module):
             nn.Linear(state, dim),
         )
 
+    @property
+    def reads_order(self) -> bool:
+        """Whether a state depends on what came before."""
+        return self.backbone_name != "twin"
+
     def forward(self, ids_ES: Tensor, weights_ES: Tensor, sizes_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit vectors of the slices, B x D, and the states after each event, E x H."""
-        states = self.backbone(self.bag(ids_ES, weights_ES), sizes_B)
+        """Return unit vectors of the slices, B x D, and the states after each event, E x H.
+
+        Both are float32 under autocast too, and so are the pools.
+        """
+        states = self.backbone(self.bag(ids_ES, weights_ES), sizes_B).float()
         pooled = torch.cat([segment_mean(states, sizes_B), segment_max(states, sizes_B)], dim=1)
-        return unit(self.mix(pooled)), states
+        return unit(self.mix(pooled).float()), states
+
+
+def make_backbone(name: BackboneName, width: int, state: int, layers: int) -> nn.Module:
+    """Return a backbone with fresh weights; only a transformer has more than one layer."""
+    match name:
+        case "twin":
+            return TwinBackbone(width, state)
+        case "gru":
+            return GruBackbone(width, state)
+        case "transformer":
+            return TransformerBackbone(width, state, layers)
 
 
 def segment_mean(values_EX: Tensor, sizes_B: Tensor) -> Tensor:
     """Return the mean of each run of rows; zero for an empty run."""
-    owner = torch.repeat_interleave(torch.arange(len(sizes_B), device=values_EX.device), sizes_B)
+    owner = owner_of_rows(sizes_B, len(values_EX))
     sums = values_EX.new_zeros(len(sizes_B), values_EX.shape[1]).index_add_(0, owner, values_EX)
     return sums / sizes_B.clamp(min=1).unsqueeze(1).to(sums.dtype)
 
 
 def segment_max(values_EX: Tensor, sizes_B: Tensor) -> Tensor:
     """Return the greatest value of each run of rows and column; no run may be empty."""
-    owner = torch.repeat_interleave(torch.arange(len(sizes_B), device=values_EX.device), sizes_B)
+    owner = owner_of_rows(sizes_B, len(values_EX))
     start = values_EX.new_full((len(sizes_B), values_EX.shape[1]), -torch.inf)
     return start.scatter_reduce(0, owner[:, None].expand_as(values_EX), values_EX, "amax")
 
 
+def chunked_states(read: Callable[[Tensor], Tensor], events_EX: Tensor, sizes_B: Tensor) -> Tensor:
+    """Return the state after each event, E x H, of a reader that begins anew with each chunk."""
+    chunk_E, place_E, chunk_sizes = chunk_places(sizes_B)
+    return padded_states(read, events_EX, chunk_E, place_E, chunk_sizes, lengths=CHUNK_LENGTHS)
+
+
 def padded_states(
-    gru: nn.GRU,
+    read: Callable[[Tensor], Tensor],
     events_EX: Tensor,
     piece_E: Tensor,
     place_E: Tensor,
@@ -123,16 +165,18 @@ def padded_states(
     *,
     lengths: Sequence[int],
 ) -> Tensor:
-    """Return the state of a GRU after each event, E x H; pieces of like length are padded together.
+    """Return the state after each event, E x H; pieces of like length are padded together.
 
     Args:
-        gru: Begins anew with each piece.
-        events_EX: The events, one piece after the other.
+        read: From events, P x length x X, to states, P x length x H; no state depends on later
+            events, and so none on the padding.
+        events_EX: The events, one piece after the other; at least one.
         piece_E, place_E: The piece of each event, and its place within.
         sizes_P: Events of each piece; none has more than the last of `lengths`.
         lengths: What pieces are padded to, ascending.
     """
-    states_EH = events_EX.new_zeros(len(events_EX), gru.hidden_size)
+    rows: list[Tensor] = []
+    states: list[Tensor] = []
     shorter = 0
     for longest in lengths:
         inside_P = (sizes_P > shorter) & (sizes_P <= longest)
@@ -143,8 +187,10 @@ def padded_states(
             row, place = number_P[piece_E[mine]], place_E[mine]
             padded = events_EX.new_zeros(int(number_P[-1]) + 1, longest, events_EX.shape[1])
             padded = padded.index_put((row, place), events_EX[mine])
-            states_EH = states_EH.index_copy(0, mine, gru(padded)[0][row, place])
-    return states_EH
+            rows.append(mine)
+            states.append(read(padded)[row, place])
+    states_EH = torch.cat(states)
+    return torch.empty_like(states_EH).index_copy(0, torch.cat(rows), states_EH)
 
 
 def chunk_places(sizes_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,6 +203,12 @@ def chunk_places(sizes_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     first_chunk = torch.cumsum(num_chunks, 0) - num_chunks
     chunk_E = first_chunk[owner] + torch.div(within, CHUNK_EVENTS, rounding_mode="floor")
     return chunk_E, within % CHUNK_EVENTS, torch.bincount(chunk_E)
+
+
+def owner_of_rows(sizes_B: Tensor, num_rows: int) -> Tensor:
+    """Return the run of each row; a GPU is not waited for, as the number of rows is known."""
+    runs = torch.arange(len(sizes_B), device=sizes_B.device)
+    return torch.repeat_interleave(runs, sizes_B, output_size=num_rows)
 
 
 def unit(values_BD: Tensor) -> Tensor:

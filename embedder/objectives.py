@@ -4,6 +4,7 @@
 labelled prefixes what violators of a kind have in common. Both are watched on held-out users.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedder.config import TrainingPlan
+from embedder.devices import mixed_precision, to_device
 from embedder.featurizer import Featurizer
-from embedder.losses import matryoshka_info_nce, one_sided_contrast, spread
+from embedder.losses import info_nce, matryoshka_info_nce, one_sided_contrast, spread
 from embedder.network import SliceEncoder
 from embedder.slices import Spans, draw_labelled, draw_users, pair_spans, prefix_spans
 from embedder.training_set import TrainingSet, encode_spans, slice_inputs
 
 VALIDATION_PREFIXES = (3, 5, 10, 64)
-WEIGHT_STATISTICS, WEIGHT_SPREAD, WEIGHT_NEXT, WEIGHT_CONTRAST = 0.2, 0.05, 0.1, 0.1
 CONDUCT_EVENTS, VIOLATOR_SCALE = 64, 4.0
 
 Gains = npt.NDArray[np.float64]
@@ -51,29 +52,34 @@ class BehaviorObjective:
     heads: nn.ModuleDict
 
     def loss(self, network: SliceEncoder, step: int, rng: np.random.Generator) -> Tensor:
-        """Return the loss of pairs of slices; every other batch is of look-alikes."""
-        data, offsets = self.data, self.data.events.offsets
-        users = draw_users(
-            data.paired, data.profile_ND, self.plan.batch_users, hard=step % 2 == 0, rng=rng
+        """Return the loss of pairs of slices; a share of the batches is of look-alikes."""
+        data, plan, losses = self.data, self.plan, self.plan.losses
+        hard = is_hard(step, losses.hard_share)
+        users = draw_users(data.paired, data.profile_ND, plan.batch_users, hard=hard, rng=rng)
+        first, second = pair_spans(
+            data.events.offsets,
+            users,
+            longest=plan.slice_events,
+            apart_share=losses.apart_share,
+            rng=rng,
         )
-        first, second = pair_spans(offsets, users, longest=self.plan.slice_events, rng=rng)
         both = Spans(
             np.concatenate([first.first, second.first]), np.concatenate([first.last, second.last])
         )
         inputs = slice_inputs(data.featurizer, data.events, both, self.device)
-        behavior, states = network(*inputs)
+        with mixed_precision(self.device, wanted=plan.bfloat16):
+            behavior, states = network(*inputs)
         temperature = self.heads["temperature"].weight[0, 0].exp().clamp(0.02, 0.5)  # type: ignore[index]  # a Linear
-        loss = matryoshka_info_nce(
-            behavior[: len(users)], behavior[len(users) :], temperature=temperature
-        )
-        wanted = torch.from_numpy(data.statistics_ND[np.concatenate([users, users])]).to(
-            self.device
-        )
+        contrast = matryoshka_info_nce if losses.matryoshka else info_nce
+        loss = contrast(behavior[: len(users)], behavior[len(users) :], temperature=temperature)
+        wanted = to_device(data.statistics_ND[np.concatenate([users, users])], self.device)
         told = functional.cosine_similarity(self.heads["statistics"](behavior), wanted).mean()
-        loss = loss + WEIGHT_STATISTICS * (1 - told) + WEIGHT_SPREAD * spread(behavior)
-        if network.shape["backbone"] == "gru":
+        loss = (
+            loss + losses.statistics_weight * (1 - told) + losses.spread_weight * spread(behavior)
+        )
+        if network.reads_order and losses.next_event_weight:
             ahead = next_event_loss(self.heads["next"], data.featurizer, inputs, states)
-            loss = loss + WEIGHT_NEXT * ahead
+            loss = loss + losses.next_event_weight * ahead
         return loss
 
     def gains(self, network: SliceEncoder) -> Gains:
@@ -105,11 +111,13 @@ class ConductObjective:
         data = self.data
         users = draw_labelled(data.violators, data.others, self.plan.labelled_users, rng=rng)
         prefixes = prefix_spans(data.events.offsets, users, longest=CONDUCT_EVENTS, rng=rng)
-        conduct, _ = network(*slice_inputs(data.featurizer, data.events, prefixes, self.device))
-        kind = torch.from_numpy(data.kind_N[users]).to(self.device)
+        inputs = slice_inputs(data.featurizer, data.events, prefixes, self.device)
+        with mixed_precision(self.device, wanted=self.plan.bfloat16):
+            conduct, _ = network(*inputs)
+        kind = to_device(data.kind_N[users], self.device)
         logit = self.heads["violator"](conduct).squeeze(1) * VIOLATOR_SCALE
         told = functional.binary_cross_entropy_with_logits(logit, (kind >= 0).to(logit.dtype))
-        return told + WEIGHT_CONTRAST * one_sided_contrast(conduct, kind)
+        return told + self.plan.losses.contrast_weight * one_sided_contrast(conduct, kind)
 
     def gains(self, network: SliceEncoder) -> Gains:
         """Return the negated log loss of each held-out prefix, the classes weighing the same."""
@@ -152,6 +160,11 @@ def conduct_objective(
     return ConductObjective(
         data, plan, device, nn.ModuleDict({"violator": nn.Linear(dim, 1)}).to(device)
     )
+
+
+def is_hard(step: int, share: float) -> bool:
+    """Return whether a step's batch is of look-alikes; they are spread evenly over the steps."""
+    return math.floor(step * share) > math.floor((step - 1) * share)
 
 
 def next_targets(featurizer: Featurizer) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
-"""Which network is shipped: the order-free twin, unless the GRU beats it beyond chance.
+"""Which network is shipped: the order-free twin, unless a sequence model beats it beyond chance.
 
-A GRU costs several times as much to train, so one that falls behind is not trained to the end.
+A sequence model costs several times as much to train, so one that falls behind is not trained to
+the end.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from embedder.fitting import FittedNetwork
-from embedder.network import BackboneName
 
 RESAMPLES = 1000
 
@@ -19,17 +19,18 @@ class Choice:
     """The shipped network and why.
 
     Attributes:
-        shipped: Its name.
-        gain: 95 % interval of the GRU's mean gain over its twin on the same held-out queries.
+        shipped: The network.
+        gain: 95 % interval of the sequence model's mean gain over its twin on the same held-out
+            queries.
     """
 
-    shipped: BackboneName
+    shipped: FittedNetwork
     gain: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Behind:
-    """Tells a GRU to give up that is behind its twin beyond chance, at the same look.
+    """Tells a sequence model to give up that is behind its twin beyond chance, at the same look.
 
     Attributes:
         looks: The twin's gains at each look at the held-out users.
@@ -47,10 +48,10 @@ class Behind:
         return gain_interval(gains_Q - self.looks[look], rng)[1] < 0
 
 
-def choose_network(twin: FittedNetwork, gru: FittedNetwork, *, seed: int) -> Choice:
+def choose_network(twin: FittedNetwork, sequence: FittedNetwork, *, seed: int) -> Choice:
     """Compare in pairs on the same held-out queries."""
-    gain = gain_interval(gru.gains_Q - twin.gains_Q, np.random.default_rng([seed, 5]))
-    return Choice("gru" if gain[0] > 0 else "twin", gain)
+    gain = gain_interval(sequence.gains_Q - twin.gains_Q, np.random.default_rng([seed, 5]))
+    return Choice(sequence if gain[0] > 0 else twin, gain)
 
 
 def gain_interval(gain: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:

@@ -42,16 +42,21 @@ def in_pieces(spans: Spans, *, events_at_once: int) -> Iterator[tuple[slice, Spa
 
 
 def pair_spans(
-    offsets: Int64s, users: Int64s, *, longest: int, rng: np.random.Generator
+    offsets: Int64s,
+    users: Int64s,
+    *,
+    longest: int,
+    apart_share: float,
+    rng: np.random.Generator,
 ) -> tuple[Spans, Spans]:
     """Return two slices of each user, who must have at least two events.
 
-    Half of the pairs lie on two sides of a cut in time, as a banned user and the new account do;
-    the other half are two windows anywhere, which may overlap.
+    A share of the pairs lie on two sides of a cut in time, as a banned user and the new account do;
+    the others are two windows anywhere, which may overlap.
     """
     start, size = offsets[users], np.diff(offsets)[users]
     cut = start + 1 + (rng.random(len(users)) * (size - 1)).astype(np.int64)
-    apart = rng.random(len(users)) < 0.5
+    apart = rng.random(len(users)) < apart_share
     first = _window(start, np.where(apart, cut, start + size), longest, rng)
     second = _window(np.where(apart, cut, start), start + size, longest, rng)
     return first, second

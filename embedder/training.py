@@ -1,12 +1,11 @@
 """Training: from the lake and the labels of a workspace to a model folder.
 
-The order-free twin and the GRU are both trained; the GRU is shipped only where it beats its twin on
-held-out users beyond chance. Block weights are learned on the same held-out users.
+The order-free twin and a sequence model are both trained; the latter is shipped only where it beats
+its twin on held-out users beyond chance. Block weights are learned on the same held-out users.
 """
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +19,11 @@ from torch import nn
 from embedder.audit import FieldFinding, audit_fields
 from embedder.composing import fit_composer
 from embedder.composite import Composer, unit_rows
-from embedder.config import PLANS, EmbedderConfig, Preset, TrainingPlan
-from embedder.embedder import pick_device
+from embedder.config import PLANS, BackboneName, EmbedderConfig, Preset, TrainingPlan
+from embedder.devices import deterministic, pick_device
 from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurizer
 from embedder.fitting import FittedNetwork, Progress, fit_network
 from embedder.model_files import read_manifest, write_model
-from embedder.network import BackboneName
 from embedder.objectives import Gains, Objective, behavior_objective, conduct_objective
 from embedder.opinion_fitting import Lesson, describe_opinion, fit_opinion
 from embedder.parts import Parts
@@ -228,7 +226,7 @@ def fit_all(
 
 @dataclass(frozen=True)
 class Learner:
-    """Trains both backbones for an objective and keeps the better one."""
+    """Trains the backbones of a plan for an objective and keeps the better one."""
 
     data: TrainingSet
     seed: int
@@ -238,21 +236,19 @@ class Learner:
     def best(
         self, role: str, make: MakeObjective, plan: TrainingPlan, *, dim: int
     ) -> tuple[FittedNetwork, dict[str, Any]]:
-        """Return the shipped network and the figures of both on held-out users."""
-        twin = self.fit(role, "twin", make, plan, dim)
-        behind = Behind(twin.looks, self.seed)
-        gru = self.fit(role, "gru", make, plan, dim, lost=behind)
-        choice = choose_network(twin, gru, seed=self.seed)
-        metrics: dict[str, Any] = {
-            name: {"steps": fitted.steps, "mean_gain": round(fitted.score, 4)}
-            for name, fitted in (("twin", twin), ("gru", gru))
-        }
-        metrics |= {
-            "num_queries": len(twin.gains_Q),
-            "shipped": choice.shipped,
-            "gru_over_twin": list(choice.gain),
-        }
-        return (gru if choice.shipped == "gru" else twin), metrics
+        """Return the shipped network and the figures of all on held-out users."""
+        twin = self.fit(role, plan.backbones[0], make, plan, dim)
+        metrics: dict[str, Any] = {twin.backbone: describe_fit(twin)}
+        shipped = twin
+        for name in plan.backbones[1:]:
+            behind = Behind(twin.looks, self.seed)
+            sequence = self.fit(role, name, make, plan, dim, lost=behind)
+            choice = choose_network(twin, sequence, seed=self.seed)
+            metrics[name] = describe_fit(sequence)
+            metrics[f"{name}_over_{twin.backbone}"] = list(choice.gain)
+            shipped = choice.shipped
+        metrics |= {"num_queries": len(twin.gains_Q), "shipped": shipped.backbone}
+        return shipped, metrics
 
     def fit(
         self,
@@ -278,6 +274,11 @@ class Learner:
             progress=lambda done, total: self.progress(f"train {role}, {backbone}", done, total),
             lost=lost,
         )
+
+
+def describe_fit(fitted: FittedNetwork) -> dict[str, Any]:
+    """Return what the manifest tells of a trained network."""
+    return {"steps": fitted.steps, "mean_gain": round(fitted.score, 4)}
 
 
 def fit_field_profiles(
@@ -350,16 +351,3 @@ def fit_text_part(
         return None
     users = np.sort(rng.choice(batch.num_users, min(TEXT_USERS, batch.num_users), replace=False))
     return fit_text(batch.take(users), columns, config.text_model, dim=config.dim_text)
-
-
-@contextmanager
-def deterministic(threads: int) -> Iterator[None]:
-    """Fix the threads and forbid operations whose results vary from run to run."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedder.devices import to_device
 from embedder.featurizer import EncodedEvents, Featurizer
 from embedder.network import SliceEncoder
 from embedder.profiles import Floats, profile_slots
@@ -55,8 +56,8 @@ def slice_inputs(
     """Return slot ids, weights and slice sizes as tensors."""
     rows, owner = span_rows(spans)
     ids, weights = profile_slots(featurizer, events, rows, spans.first[owner])
-    sizes = torch.from_numpy(spans.last - spans.first)
-    return torch.from_numpy(ids).to(device), torch.from_numpy(weights).to(device), sizes.to(device)
+    sizes = spans.last - spans.first
+    return to_device(ids, device), to_device(weights, device), to_device(sizes, device)
 
 
 @torch.no_grad()

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import traceback
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from jobs.cli_export import export
 from jobs.cli_ingest import ingest
 from jobs.cli_keys import keys
 from jobs.errors import JobError, UsageError
+from jobs.presets import Preset, PresetOption
 from jobs.session import JsonOption, Session, WorkspaceOption, with_session
 from jobs.terminal import printable, progress_bars, table
 from jobs.times import parse_as_of
@@ -66,13 +66,6 @@ Cut = Annotated[
         show_default=False,
     ),
 ]
-
-
-class Preset(StrEnum):
-    """How long to train."""
-
-    FAST = "fast"
-    STANDARD = "standard"
 
 
 def main() -> None:
@@ -163,7 +156,7 @@ def init(session: Session) -> None:
 def train(
     session: Session,
     as_of: AsOf = None,
-    preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.STANDARD,
+    preset: PresetOption = Preset.STANDARD,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal models.")] = 0,
 ) -> None:
     """Train the encoder; prints the space id and the validation metrics."""
@@ -248,7 +241,7 @@ def search(
 def evaluate(
     session: Session,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the reports.")],
-    preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.FAST,
+    preset: PresetOption = Preset.FAST,
     cut: Cut = None,
 ) -> None:
     """Look for leaks, then measure encoder and risk beside simple methods; report.json and .html.

@@ -1,21 +1,14 @@
 """`lookalike bench`: measurements, each beside its peers."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jobs.presets import Preset, PresetOption
 from jobs.session import Session, with_session
 
 bench = typer.Typer(name="bench", help="Measurements, each beside its peers.", no_args_is_help=True)
-
-
-class Preset(StrEnum):
-    """How long to train."""
-
-    FAST = "fast"
-    STANDARD = "standard"
 
 
 Output = Annotated[
@@ -80,7 +73,7 @@ def encoder_command(
     unverified: Unverified = None,
     seeds: Seeds = "0",
     methods: Methods = None,
-    preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.FAST,
+    preset: PresetOption = Preset.FAST,
     quick: Quick = False,
 ) -> None:
     """Measure the encoder beside simple methods, published recipes, and itself with parts off."""

@@ -87,7 +87,7 @@ def run(
         workspace: Read only.
         settings: All sections; `[evaluate]` says what is measured.
         output: Folder of the two files; made if absent.
-        preset: How long to train.
+        preset: Size and length of the training.
         cut: Training sees nothing at or after it; chosen from the data if absent.
         now: What is known now is taken as true.
         progress: Shown to whoever waits.

@@ -22,12 +22,13 @@ from benchmarks.encoder.tasks import RetrievalTask, RiskTask
 from benchmarks.filling import Filled
 from embedder.composite import Block, Composer, lay_out
 from embedder.config import EmbedderConfig, TrainingPlan
+from embedder.devices import deterministic
 from embedder.embedder import Embedder
 from embedder.evaluation.metrics import Floats
 from embedder.evaluation.ranking import Rows
 from embedder.model_files import StoredModel, read_model, write_model
 from embedder.opinion import OPINION
-from embedder.training import describe_outcome, deterministic, fit_all
+from embedder.training import describe_outcome, fit_all
 from embedder.training_data import gather
 from index.errors import TooFewLabels
 from index.risk.fit import fit_risk

@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks.encoder.downstream import neighbor_judge, ranker, tree_judge
 from benchmarks.encoder.methods import Fitted, Unanswerable
 from benchmarks.encoder.studies import Study
+from embedder.config import BackboneName
 from embedder.evaluation.metrics import Floats
 from embedder.evaluation.recipe_fitting import RecipeName, fit_recipe, untrained_vectors
 from embedder.evaluation.recipes import RecipeData, prepare
-from embedder.network import BackboneName
 from index.vectors import Vectors
 from store.sequences import SequenceBatch
 

@@ -22,7 +22,7 @@ from benchmarks.encoder.methods import Candidate
 from benchmarks.encoder.ours import Variant, fit_ours, fit_without_target
 from benchmarks.encoder.positions import fit_positions, fit_positions_and_titles
 from benchmarks.encoder.published import fit_published, fit_untrained
-from embedder.config import EmbedderConfig, TrainingPlan
+from embedder.config import BackboneName, EmbedderConfig, LossConfig, TrainingPlan
 from jobs.errors import UsageError
 
 LABEL_SHARES = (0.1, 0.01)
@@ -63,6 +63,38 @@ def with_labels(share: float) -> list[Candidate]:
         ),
     ]
 
+
+def ours_learned(name: str, about: str, **losses: float) -> Candidate:
+    """Return a training of ours with a part of what it learns from changed."""
+
+    def plan(shipped: TrainingPlan) -> TrainingPlan:
+        changed = LossConfig(**(shipped.losses.model_dump() | losses))
+        return shipped.model_copy(update={"losses": changed})
+
+    return ours(name, f"`ours`, {about}", plan=plan)
+
+
+def ours_by(backbone: BackboneName, about: str) -> Candidate:
+    """Return a training of ours with one backbone alone, shipped whether it is better or not."""
+
+    def plan(shipped: TrainingPlan) -> TrainingPlan:
+        return shipped.model_copy(update={"backbones": (backbone,)})
+
+    return ours(f"ours_{backbone}", f"`ours`, {about} alone, better or not", plan=plan)
+
+
+ABLATIONS: tuple[Candidate, ...] = (
+    ours_learned("ours_without_hard_negatives", "no batch of look-alikes", hard_share=0),
+    ours_learned("ours_without_pairs_apart", "both slices of a pair anywhere", apart_share=0),
+    ours_learned("ours_without_spread", "no variance and covariance", spread_weight=0),
+    ours_learned("ours_without_statistics_head", "habits not foretold", statistics_weight=0),
+    ours_learned("ours_without_next_event", "next events not foretold", next_event_weight=0),
+    ours_learned("ours_without_contrast", "no contrast between labels", contrast_weight=0),
+    ours_learned("ours_without_matryoshka", "cut vectors not learned", matryoshka=False),
+    ours_by("twin", "the order-free network"),
+    ours_by("gru", "the GRU"),
+    ours_by("transformer", "the transformer"),
+)
 
 CANDIDATES: tuple[Candidate, ...] = (
     Candidate("count", "floor", "the number of events, nothing else", fit_count, is_seeded=False),
@@ -122,6 +154,12 @@ CANDIDATES: tuple[Candidate, ...] = (
         partial(fit_untrained, backbone="gru"),
     ),
     Candidate(
+        "untrained_transformer",
+        "floor",
+        "our transformer with the weights it is drawn with",
+        partial(fit_untrained, backbone="transformer"),
+    ),
+    Candidate(
         "coles",
         "published",
         "CoLES (Babaev et al. 2022): slices of a user attract, the hardest of others repel",
@@ -163,6 +201,7 @@ CANDIDATES: tuple[Candidate, ...] = (
         "`ours`, with a column of random values as a session id would be",
         alteration=Alteration("noise", add_noise),
     ),
+    *ABLATIONS,
     *(candidate for share in LABEL_SHARES for candidate in with_labels(share)),
 )
 

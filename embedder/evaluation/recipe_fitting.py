@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embedder.config import TrainingPlan
-from embedder.embedder import bounded_runs, pick_device
+from embedder.config import BackboneName, TrainingPlan
+from embedder.devices import deterministic, pick_device
+from embedder.embedder import bounded_runs
 from embedder.evaluation.metrics import Floats
 from embedder.evaluation.recipes import (
     EVENTS_AT_ONCE,
@@ -27,11 +28,10 @@ from embedder.evaluation.recipes import (
     Supervised,
 )
 from embedder.featurizer import ALWAYS, NEVER
-from embedder.network import BackboneName, SliceEncoder
+from embedder.network import SliceEncoder
 from embedder.objectives import next_targets
 from embedder.profiles import Floats as Vectors
 from embedder.slices import Spans, in_pieces
-from embedder.training import deterministic
 from embedder.training_set import encode_spans, slice_inputs
 from store.sequences import SequenceBatch
 
@@ -160,6 +160,7 @@ def untrained_vectors(
         hidden=plan.hidden,
         state=plan.state,
         dim=dim,
+        layers=plan.layers,
     )
 
     def vectors(batch: SequenceBatch, counted: bool) -> Vectors:

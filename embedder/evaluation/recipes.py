@@ -111,7 +111,14 @@ class LastState(nn.Module):
         ends_B = torch.cumsum(sizes_B, 0)
         slice_E = torch.repeat_interleave(torch.arange(len(sizes_B)).to(ends_B), sizes_B)
         place_E = torch.arange(len(slice_E)).to(ends_B) - (ends_B - sizes_B)[slice_E]
-        states_EH = padded_states(self.gru, events_EX, slice_E, place_E, sizes_B, lengths=LENGTHS)
+        states_EH = padded_states(
+            lambda padded: self.gru(padded)[0],
+            events_EX,
+            slice_E,
+            place_E,
+            sizes_B,
+            lengths=LENGTHS,
+        )
         return unit(states_EH[ends_B - 1]), states_EH
 
 

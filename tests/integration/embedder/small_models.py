@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from embedder.config import EmbedderConfig, FeaturizerConfig, TrainingPlan
+from embedder.devices import deterministic
 from embedder.embedder import Embedder
 from embedder.model_files import write_model
 from embedder.supervision import held_out_of_supervision
-from embedder.training import Trained, deterministic, fit_all
+from embedder.training import Trained, fit_all
 from embedder.training_data import ALWAYS_KNOWN_US, Gathered, UserLabels
 from store.schema import EventSchema
 from store.sequences import Int64s, SequenceBatch
@@ -53,6 +54,7 @@ def fit_small(
     label: Int64s | None = None,
     seed: int = 0,
     config: EmbedderConfig = CONFIG,
+    plan: TrainingPlan = PLAN,
 ) -> Trained:
     """Fit a model of a few dimensions in a few steps."""
     with deterministic(1):
@@ -60,7 +62,7 @@ def fit_small(
             gathered_of(batch, label),
             schema,
             config,
-            PLAN,
+            plan,
             seed=seed,
             progress=lambda what, done, total: None,
         )
@@ -74,9 +76,10 @@ def train_small(
     label: Int64s | None = None,
     seed: int = 0,
     config: EmbedderConfig = CONFIG,
+    plan: TrainingPlan = PLAN,
 ) -> Path:
     """Fit a small model, write it, and return its folder."""
-    trained = fit_small(batch, schema, label=label, seed=seed, config=config)
+    trained = fit_small(batch, schema, label=label, seed=seed, config=config, plan=plan)
     about = {
         "schema": schema.to_dict(),
         "as_of": AS_OF.isoformat(),

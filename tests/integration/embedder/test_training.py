@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embedder.config import PLANS, EmbedderConfig
+from embedder.config import PLANS, BackboneName, EmbedderConfig, Preset, TrainingPlan
 from embedder.embedder import Embedder
 from embedder.errors import NotEnoughData
 from embedder.training import TrainReport, train
@@ -22,11 +22,20 @@ from tests.integration.embedder.small_models import CONFIG, PLAN
 from tests.unit.embedder.people import make_people
 
 AS_OF = datetime(1970, 6, 1, tzinfo=UTC)
+CHARACTER = {
+    "backbones",
+    "layers",
+    "rate_top",
+    "bfloat16",
+    "losses",
+}  # of a preset, whatever its size
 
 
 @pytest.fixture(autouse=True)
 def _tiny_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PLANS, "fast", PLAN)
+    sizes = PLAN.model_dump(include={*TrainingPlan.model_fields} - CHARACTER)
+    for name, plan in PLANS.items():
+        monkeypatch.setitem(PLANS, name, plan.model_copy(update=sizes))
 
 
 def workspace_of(root: Path, people: SequenceBatch) -> Workspace:
@@ -42,11 +51,13 @@ def workspace_of(root: Path, people: SequenceBatch) -> Workspace:
     return workspace
 
 
-def train_here(workspace: Workspace, config: EmbedderConfig = CONFIG) -> TrainReport:
+def train_here(
+    workspace: Workspace, config: EmbedderConfig = CONFIG, preset: Preset = "fast"
+) -> TrainReport:
     return train(
         workspace,
         as_of=AS_OF,
-        preset="fast",
+        preset=preset,
         seed=0,
         config=config,
         schema_config=SchemaConfig(),
@@ -69,6 +80,39 @@ def test_the_report_tells_what_was_learned_from_what(tmp_path: Path) -> None:
     assert embedder.schema.with_role(Role.NUMBER) == ("size",)
     vectors = embedder.embed(people)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_large_preset_compares_twin_and_transformer(tmp_path: Path) -> None:
+    people = make_people(120, 1)
+    report = train_here(workspace_of(tmp_path, people), preset="large")
+    behavior = report.to_dict()["metrics"]["behavior"]
+    assert behavior["shipped"] in ("twin", "transformer")
+    assert {"twin", "transformer", "transformer_over_twin"} < set(behavior)
+    assert report.manifest["plan"]["layers"] == 4
+    vectors = Embedder.load(report.model_dir, device="cpu").embed(people)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["twin", "gru", "transformer"])
+def test_a_backbone_alone_is_shipped_and_read_back_as_it_was(
+    backbone: BackboneName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        PLANS, "large", PLANS["large"].model_copy(update={"backbones": (backbone,)})
+    )
+    people = make_people(120, 1)
+    workspace = workspace_of(tmp_path, people)
+    report = train_here(workspace, preset="large")
+    behavior = report.to_dict()["metrics"]["behavior"]
+    assert set(behavior) == {backbone, "num_queries", "shipped"}
+    assert behavior["shipped"] == backbone
+    assert report.manifest["model"]["networks"]["behavior"]["backbone"] == backbone
+    embedder = Embedder.load(report.model_dir)
+    vectors = embedder.embed(people)
+    few = people.take(np.array([5, 40, 99]))
+    assert embedder.embed(few) == pytest.approx(vectors[[5, 40, 99]], abs=1e-5)
+    assert (Embedder.load(report.model_dir).embed(people) == vectors).all()
+    assert train_here(workspace, preset="large").space_id == report.space_id
 
 
 def test_a_budget_of_events_is_kept(tmp_path: Path) -> None:

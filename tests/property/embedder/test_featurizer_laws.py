@@ -68,7 +68,7 @@ def test_a_slice_is_seen_as_if_it_were_all_there_is(
 def test_spans_lie_inside_their_users(sizes: list[int], longest: int, seed: int) -> None:
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     users, rng = np.arange(len(sizes)), np.random.default_rng(seed)
-    first, second = pair_spans(offsets, users, longest=longest, rng=rng)
+    first, second = pair_spans(offsets, users, longest=longest, apart_share=0.5, rng=rng)
     prefix = prefix_spans(offsets, users, longest=longest, rng=rng)
     for spans in (first, second, prefix):
         assert (spans.first >= offsets[:-1]).all()

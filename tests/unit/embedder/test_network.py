@@ -5,21 +5,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from embedder.config import BackboneName
 from embedder.network import (
     CHUNK_EVENTS,
-    BackboneName,
     SliceEncoder,
     chunk_places,
     segment_max,
     segment_mean,
 )
 
-BACKBONES: tuple[BackboneName, ...] = ("twin", "gru")
+SEQUENCE_MODELS: tuple[BackboneName, ...] = ("gru", "transformer")
+BACKBONES: tuple[BackboneName, ...] = ("twin", *SEQUENCE_MODELS)
 
 
 def encoder(backbone: BackboneName) -> SliceEncoder:
     torch.manual_seed(0)
-    return SliceEncoder(backbone, num_slots=50, hidden=8, state=12, dim=6).eval()
+    return SliceEncoder(backbone, num_slots=50, hidden=8, state=12, dim=6, layers=2).eval()
 
 
 def random_slices(sizes: list[int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,7 +32,7 @@ def random_slices(sizes: list[int], seed: int = 0) -> tuple[Tensor, Tensor, Tens
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_vector_does_not_depend_on_batch_mates_or_padding(backbone: BackboneName) -> None:
-    network, sizes = encoder(backbone), [3, 1, 150, 64, 65]
+    network, sizes = encoder(backbone), [3, 1, 150, 64, 65, 2, 17]
     ids, weights, sizes_B = random_slices(sizes)
     together, _ = network(ids, weights, sizes_B)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
@@ -49,20 +50,20 @@ def test_vectors_are_of_unit_length_and_repeatable(backbone: BackboneName) -> No
     assert torch.equal(network(*slices)[0], vectors)
 
 
-def test_the_twin_does_not_read_the_order_and_the_gru_does() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_only_the_twin_does_not_read_the_order(backbone: BackboneName) -> None:
+    network = encoder(backbone)
     ids, weights, sizes = random_slices([20])
     turned = torch.arange(19, -1, -1)
-    for backbone, same in (("twin", True), ("gru", False)):
-        network = encoder("gru" if backbone == "gru" else "twin")
-        forward, backward = (
-            network(ids, weights, sizes)[0],
-            network(ids[turned], weights[turned], sizes)[0],
-        )
-        assert torch.allclose(forward, backward, atol=1e-5) is same
+    forward, _ = network(ids, weights, sizes)
+    backward, _ = network(ids[turned], weights[turned], sizes)
+    assert torch.allclose(forward, backward, atol=1e-5) is not network.reads_order
+    assert network.reads_order is (backbone != "twin")
 
 
-def test_states_of_the_gru_do_not_see_the_future() -> None:
-    network = encoder("gru")
+@pytest.mark.parametrize("backbone", SEQUENCE_MODELS)
+def test_states_do_not_see_the_future_and_see_the_past(backbone: BackboneName) -> None:
+    network = encoder(backbone)
     ids, weights, sizes = random_slices([30])
     _, states = network(ids, weights, sizes)
     changed = ids.clone()
@@ -70,15 +71,51 @@ def test_states_of_the_gru_do_not_see_the_future() -> None:
     _, others = network(changed, weights, sizes)
     assert torch.allclose(states[:20], others[:20], atol=1e-6)
     assert not torch.allclose(states[20:], others[20:], atol=1e-3)
+    first = ids.clone()
+    first[0] = (first[0] + 7) % 50
+    _, others = network(first, weights, sizes)
+    assert ((states[:12] - others[:12]).abs().amax(1) > 1e-5).all()
 
 
-def test_the_gru_starts_afresh_at_every_chunk() -> None:
-    network = encoder("gru")
+@pytest.mark.parametrize("backbone", SEQUENCE_MODELS)
+def test_a_sequence_model_starts_afresh_at_every_chunk(backbone: BackboneName) -> None:
+    network = encoder(backbone)
     ids, weights, sizes = random_slices([2 * CHUNK_EVENTS + 5])
     _, states = network(ids, weights, sizes)
-    tail = slice(2 * CHUNK_EVENTS, None)
-    _, alone = network(ids[tail], weights[tail], torch.tensor([5]))
-    assert torch.allclose(states[tail], alone, atol=1e-6)
+    bounds = [0, CHUNK_EVENTS, 2 * CHUNK_EVENTS, 2 * CHUNK_EVENTS + 5]
+    for first, last in pairwise(bounds):
+        part = slice(first, last)
+        _, alone = network(ids[part], weights[part], torch.tensor([last - first]))
+        assert torch.allclose(states[part], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_weight_learns(backbone: BackboneName) -> None:
+    network = encoder(backbone)
+    vectors, states = network(*random_slices([3, 70, 1]))
+    (vectors[:, 0].sum() + states.square().sum()).backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert torch.isfinite(weight.grad).all(), name
+        assert weight.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_network_computed_in_bfloat16_answers_and_learns_in_float32(
+    backbone: BackboneName,
+) -> None:
+    network, slices = encoder(backbone), random_slices([3, 70, 1])
+    exact, _ = network(*slices)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vectors, states = network(*slices)
+    assert vectors.dtype == states.dtype == torch.float32
+    assert (vectors * exact).sum(1).min() > 0.99
+    assert not torch.equal(vectors, exact)
+    vectors[:, 0].sum().backward()
+    for weight in network.parameters():
+        assert weight.dtype == torch.float32
+        assert weight.grad is not None
+        assert weight.grad.dtype == torch.float32
 
 
 def test_chunks_cover_every_event_in_order() -> None:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from torch import nn
 
+from embedder.config import BackboneName
 from embedder.fitting import FittedNetwork
-from embedder.network import BackboneName, SliceEncoder
+from embedder.network import SliceEncoder
 from embedder.selection import Behind, choose_network, gain_interval
 
 
@@ -16,23 +17,24 @@ def fitted(backbone: BackboneName, gains: np.ndarray) -> FittedNetwork:
     )
 
 
-@pytest.mark.parametrize(("lead", "shipped"), [(0.2, "gru"), (0.0, "twin"), (-0.2, "twin")])
-def test_the_gru_is_shipped_only_where_it_is_better_beyond_chance(
-    lead: float, shipped: str
+@pytest.mark.parametrize("sequence", ["gru", "transformer"])
+@pytest.mark.parametrize(("lead", "is_shipped"), [(0.2, True), (0.0, False), (-0.2, False)])
+def test_a_sequence_model_is_shipped_only_where_it_is_better_beyond_chance(
+    lead: float, is_shipped: bool, sequence: BackboneName
 ) -> None:
     rng = np.random.default_rng(0)
     gains = rng.random(300)
     noise = rng.normal(0, 0.2, 300)
     noise -= noise.mean()
-    choice = choose_network(fitted("twin", gains), fitted("gru", gains + lead + noise), seed=1)
-    assert choice.shipped == shipped
+    choice = choose_network(fitted("twin", gains), fitted(sequence, gains + lead + noise), seed=1)
+    assert choice.shipped.backbone == (sequence if is_shipped else "twin")
     assert choice.gain[0] <= lead <= choice.gain[1]
 
 
 def test_without_held_out_users_the_twin_is_shipped() -> None:
     nothing = np.zeros(0)
     choice = choose_network(fitted("twin", nothing), fitted("gru", nothing), seed=1)
-    assert choice.shipped == "twin"
+    assert choice.shipped.backbone == "twin"
     assert choice.gain == (0.0, 0.0)
     assert fitted("twin", nothing).score == 0.0
 
@@ -45,7 +47,7 @@ def test_the_interval_narrows_with_the_queries() -> None:
     assert narrow[0] < 0.1 < narrow[1]
 
 
-def test_a_gru_gives_up_only_when_it_is_behind_beyond_chance() -> None:
+def test_a_sequence_model_gives_up_only_when_it_is_behind_beyond_chance() -> None:
     rng = np.random.default_rng(1)
     twin = rng.random(400)
     noise = rng.normal(0, 0.2, 400)

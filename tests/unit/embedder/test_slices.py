@@ -24,7 +24,7 @@ def test_rows_of_spans_stand_one_after_the_other() -> None:
 
 
 def test_pairs_lie_inside_the_users_events_and_are_not_too_long() -> None:
-    both = pair_spans(OFFSETS, USERS, longest=32, rng=np.random.default_rng(0))
+    both = pair_spans(OFFSETS, USERS, longest=32, apart_share=0.5, rng=np.random.default_rng(0))
     for spans in both:
         assert (spans.first >= OFFSETS[USERS]).all()
         assert (spans.last <= OFFSETS[USERS + 1]).all()
@@ -32,14 +32,17 @@ def test_pairs_lie_inside_the_users_events_and_are_not_too_long() -> None:
         assert (spans.last - spans.first).max() == 32
 
 
-def test_half_of_the_pairs_do_not_overlap_and_the_first_is_the_earlier() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_pairs_do_not_overlap_and_the_first_is_the_earlier(share: float) -> None:
     users = np.full(4000, 3)
-    first, second = pair_spans(OFFSETS, users, longest=100, rng=np.random.default_rng(1))
-    apart = first.last <= second.first
-    assert 0.5 < apart.mean() < 0.65
+    rng = np.random.default_rng(1)
+    first, second = pair_spans(OFFSETS, users, longest=100, apart_share=share, rng=rng)
+    apart = (first.last <= second.first).mean()
+    assert share <= apart + 0.02
+    assert apart < share + 0.15, "of two windows anywhere few do not overlap"
     short = np.zeros(4000, dtype=np.int64)  # of two events a pair apart is one and one
-    first, second = pair_spans(OFFSETS, short, longest=100, rng=np.random.default_rng(1))
-    assert ((first.last <= second.first).mean()) == pytest.approx(0.5, abs=0.05)
+    first, second = pair_spans(OFFSETS, short, longest=100, apart_share=share, rng=rng)
+    assert (first.last <= second.first).mean() == pytest.approx(share, abs=0.05)
 
 
 def test_prefixes_start_at_the_first_event() -> None:
