@@ -193,7 +193,7 @@ def fields_of(featurizer: Featurizer) -> list[SlotRange]:
 
 def num_hashed_columns(featurizer: Featurizer) -> int:
     """Return how many columns of slots are hashed: two for each field that is learned from."""
-    return 2 * sum(field.learned for field in featurizer.hashed)
+    return 2 * sum(column.learned for column in featurizer.hashed)
 
 
 def log_gaps(events: EncodedEvents) -> Vectors:
