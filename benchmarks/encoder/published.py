@@ -4,12 +4,13 @@ As the papers have it, boosted trees judge risk from the vectors, a model for ea
 the supervised network says it itself.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from benchmarks.encoder.downstream import neighbor_judge, ranker, tree_judge
-from benchmarks.encoder.methods import Fitted, Unanswerable
+from benchmarks.encoder.methods import Fitted, Judge, Unanswerable
 from benchmarks.encoder.studies import Study
 from embedder.config import BackboneName
 from embedder.evaluation.metrics import Floats
@@ -20,6 +21,8 @@ from store.sequences import SequenceBatch
 
 LABELS_MIN = 30
 
+Encode = Callable[[SequenceBatch], Vectors]
+
 
 def fit_published(study: Study, *, seed: int, recipe: RecipeName) -> Fitted:
     """Train a recipe on the learned users."""
@@ -28,15 +31,25 @@ def fit_published(study: Study, *, seed: int, recipe: RecipeName) -> Fitted:
         raise Unanswerable("there are too few labels to learn from")
     config = study.learned.settings.embedder
     fitted = fit_recipe(recipe, data, study.plan, seed=seed, threads=config.threads)
-    judges = {
-        f"{recipe}.trees": tree_judge(
-            study, fitted.vectors, seed=seed, of_students=partial(fitted.vectors, counted=True)
-        ),
-        f"{recipe}.neighbors": neighbor_judge(study, fitted.vectors),
-    }
-    if recipe == "supervised":
-        judges = {recipe: lambda task: fitted.probabilities(task.tested)}
+    of_students = partial(fitted.vectors, counted=True)
+    if recipe != "supervised":
+        return tested_by(study, recipe, fitted.vectors, of_students=of_students, seed=seed)
+    judges: dict[str, Judge] = {recipe: lambda task: fitted.probabilities(task.tested)}
     return Fitted(judges, {recipe: ranker(fitted.vectors)})
+
+
+def tested_by(
+    study: Study, name: str, of_newcomers: Encode, *, of_students: Encode, seed: int
+) -> Fitted:
+    """Return trees and neighbors that judge by unit vectors, and a ranker by their cosine.
+
+    Trees learn from vectors of students who were counted before, as `of_students` reads them.
+    """
+    judges = {
+        f"{name}.trees": tree_judge(study, of_newcomers, seed=seed, of_students=of_students),
+        f"{name}.neighbors": neighbor_judge(study, of_newcomers),
+    }
+    return Fitted(judges, {name: ranker(of_newcomers)})
 
 
 def fit_untrained(study: Study, *, seed: int, backbone: BackboneName) -> Fitted:

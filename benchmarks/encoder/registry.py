@@ -18,6 +18,7 @@ from benchmarks.encoder.floors import (
     fit_tokens,
 )
 from benchmarks.encoder.items import fit_items
+from benchmarks.encoder.lifestream import fit_lifestream
 from benchmarks.encoder.methods import Candidate
 from benchmarks.encoder.ours import Variant, fit_ours, fit_without_target
 from benchmarks.encoder.positions import fit_positions, fit_positions_and_titles
@@ -164,6 +165,12 @@ CANDIDATES: tuple[Candidate, ...] = (
         "published",
         "CoLES (Babaev et al. 2022): slices of a user attract, the hardest of others repel",
         partial(fit_published, recipe="coles"),
+    ),
+    Candidate(
+        "coles_lifestream",
+        "published",
+        "CoLES as its authors' `pytorch-lifestream` trains it, on the same fields and budget",
+        fit_lifestream,
     ),
     Candidate(
         "next_event",

@@ -109,21 +109,9 @@ def task_lines(task: Mapping[str, Any]) -> Iterator[str]:
     chance = f"; chance hits at 1 in {task['chance_hit_at_1']:.4f}" if _is_ranked(task) else ""
     yield f"### {task['title']}\n"
     yield f"{counts}{chance}.\n"
-    main = task["main_metric"]
-    columns = RETRIEVAL_COLUMNS if _is_ranked(task) else RISK_COLUMNS
-    title = "reciprocal rank, CSLS" if _is_ranked(task) else "AUC"
-    extra = () if _is_ranked(task) else ("2+",)
-    header = ["method", title, "lead", *extra, *(name for name, _ in columns), "seconds"]
-    yield _line(header)
-    yield _line(["---"] * len(header))
-    for row in task["rows"]:
-        metrics = row["metrics"]
-        cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
-        if extra:
-            cells.append(_number(metrics["auc_answered"]["value"]))
-        cells += [_number(metrics[key]["value"]) for _, key in columns]
-        yield _line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
-    yield ""
+    if task["rows"]:
+        yield from _table(task)
+        yield ""
     for method, reason in task["not_answered"].items():
         yield f"- `{method}` has no answer: {reason}."
     if task["not_answered"]:
@@ -139,6 +127,23 @@ def glossary(results: Sequence[Result]) -> Iterator[str]:
         yield "## Methods\n"
     for name, text in about.items():
         yield f"- `{name}`: {text}."
+
+
+def _table(task: Mapping[str, Any]) -> Iterator[str]:
+    main = task["main_metric"]
+    columns = RETRIEVAL_COLUMNS if _is_ranked(task) else RISK_COLUMNS
+    title = "reciprocal rank, CSLS" if _is_ranked(task) else "AUC"
+    extra = () if _is_ranked(task) else ("2+",)
+    header = ["method", title, "lead", *extra, *(name for name, _ in columns), "seconds"]
+    yield _line(header)
+    yield _line(["---"] * len(header))
+    for row in task["rows"]:
+        metrics = row["metrics"]
+        cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
+        if extra:
+            cells.append(_number(metrics["auc_answered"]["value"]))
+        cells += [_number(metrics[key]["value"]) for _, key in columns]
+        yield _line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
 
 
 def _is_ranked(task: Mapping[str, Any]) -> bool:

@@ -129,14 +129,14 @@ def ranking_metrics(ranking: Ranking) -> Metrics:
 def compare(
     measures: Mapping[str, Metrics], *, num_users: int, config: EvaluationConfig
 ) -> Comparison:
-    """Measure all methods on all users, and on the same resamples of them."""
+    """Measure all methods, if any, on all users, and on the same resamples of them."""
     plain = {name: _single(measure, num_users) for name, measure in measures.items()}
     resampled = _resample(measures, num_users, config)
-    main = next(iter(measures))
+    main = next(iter(measures), None)
     metrics, differences = {}, {}
     for name in measures:
         metrics[name] = _estimates(plain[name], resampled[name], config)
-        if name != main:
+        if main is not None and name != main:
             gap = {key: plain[main][key] - plain[name][key] for key in plain[main]}
             gap_R = {key: resampled[main][key] - resampled[name][key] for key in plain[main]}
             differences[name] = _estimates(gap, gap_R, config)

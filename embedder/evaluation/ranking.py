@@ -67,12 +67,13 @@ def plain_task(group_Q: Int64s, group_G: Int64s, own_Q: Int64s) -> Task:
 
 def count_candidates(task: Task) -> tuple[Int64s, Int64s]:
     """Return for each query how many right answers and how many candidates there are."""
-    right, ranked = [], []
+    num_right_Q = np.zeros(len(task.group_Q), dtype=np.int64)
+    num_ranked_Q = np.zeros(len(task.group_Q), dtype=np.int64)
     for block in _blocks(len(task.group_Q)):
         right_WG, ranked_WG = _masks(task.rows(block))
-        right.append(right_WG.sum(axis=1))
-        ranked.append(ranked_WG.sum(axis=1))
-    return np.concatenate(right), np.concatenate(ranked)
+        num_right_Q[block] = right_WG.sum(axis=1)
+        num_ranked_Q[block] = ranked_WG.sum(axis=1)
+    return num_right_Q, num_ranked_Q
 
 
 @dataclass(frozen=True)

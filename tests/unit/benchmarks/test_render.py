@@ -56,3 +56,16 @@ def test_a_lead_beyond_chance_is_bold_and_the_best_floor_is_named() -> None:
     assert any("**+.020 [+.010, +.030]**" in line for line in lines)
     assert any("| −.020 [−.030, −.010] |" in line for line in lines)
     assert "- `ours_labels_1` has no answer: too few labels." in lines
+
+
+def test_a_task_that_nobody_answers_has_reasons_and_no_table() -> None:
+    task: dict[str, object] = {
+        "title": "Risk",
+        "counts": {"users": 1},
+        "main_metric": "auc",
+        "best_floor": None,
+        "rows": [],
+        "not_answered": {"coles": "too few users"},
+    }
+    lines = ["### Risk\n", "1 users.\n", "- `coles` has no answer: too few users.", ""]
+    assert list(task_lines(task)) == lines

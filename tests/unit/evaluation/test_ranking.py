@@ -117,3 +117,9 @@ def test_no_queries_have_no_ranks() -> None:
     nothing = np.empty(0, dtype=np.int64)
     task = plain_task(nothing, np.array([1]), nothing)
     assert rank_answers(unit_rows(1, 3, 0)[:0], unit_rows(1, 3, 0), task).rank_Q.shape == (0,)
+
+
+def test_nobody_asks_and_nothing_is_counted() -> None:
+    nobody, gallery = np.zeros(0, dtype=np.int64), np.arange(3)
+    num_right, num_ranked = count_candidates(plain_task(nobody, gallery, nobody))
+    assert num_right.tolist() == num_ranked.tolist() == []
