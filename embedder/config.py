@@ -69,7 +69,9 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
         description="share of the similarity that conduct and opinion have, when there are labels",
     )
     text_model: str = Field(
-        "", description="folder of a vetted sentence-transformers model; empty: no text block"
+        "",
+        description="folder of a vetted sentence-transformers model, for the text block and for the "
+        "opinion, which hears targets that are words, too; empty: neither",
     )
     max_training_events: int = Field(
         2_000_000, ge=1_000, description="events kept in memory while training"

@@ -26,7 +26,7 @@ from embedder.network import SliceEncoder
 from embedder.opinion_files import Tensors, describe_opinion, opinion_tensors, restore_opinion
 from embedder.parts import Parts
 from embedder.profiles import ProfileModel
-from embedder.text import TextModel, fingerprint
+from embedder.text import TextModel, check_sentence_model
 from store.durable import publish_folder, remove_folder, sha256_file, write_atomic
 
 FORMAT_VERSION = 3
@@ -328,18 +328,12 @@ def restore_network(role: str, shape: dict[str, Any], tensors: Tensors) -> Slice
 
 
 def restore_text(described: dict[str, Any] | None, tensors: Tensors) -> TextModel | None:
-    """Build the text part; the sentence model must still be the one that was trained with."""
+    """Build the text part."""
     if described is None:
         return None
-    folder = str(described["folder"])
-    if not Path(folder).is_dir():
-        raise ModelMissing(
-            f"the model reads text with the sentence model in {folder}, which is not there"
-        )
-    if fingerprint(folder) != described["fingerprint"]:
-        raise ModelCorrupt(
-            f"the sentence model in {folder} is not the one that the model was trained with"
-        )
     return TextModel(
-        tuple(described["columns"]), folder, described["fingerprint"], tensors["text.rotation"]
+        tuple(described["columns"]),
+        check_sentence_model(described),
+        described["fingerprint"],
+        tensors["text.rotation"],
     )

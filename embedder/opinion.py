@@ -18,6 +18,7 @@ from scipy.special import expit
 
 from embedder.featurizer import EncodedEvents
 from embedder.profiles import Floats
+from embedder.sentences import Sentences
 from embedder.slices import Spans
 from embedder.summary import Summarizer
 from embedder.trees import LogOdds, Trees
@@ -33,6 +34,7 @@ class Opinion:
 
     Attributes:
         wording, summarizer, trees: The trees and what they read.
+        sentences: What a sentence model makes of the strings, where there is one.
         head_D: Weights of the network's head on the conduct block; `head_bias` its offset.
         blend: Weight of the head, weight of the trees, offset.
     """
@@ -43,10 +45,14 @@ class Opinion:
     head_D: Floats
     head_bias: float
     blend: tuple[float, float, float]
+    sentences: Sentences | None = None
 
     def summary(self, batch: SequenceBatch, events: EncodedEvents, spans: Spans) -> Floats:
         """Return what the trees read of slices of a batch, encoded as `events`."""
-        return self.summarizer.summarize(events, self.wording.codes(batch), spans)
+        summary_BF = self.summarizer.summarize(events, self.wording.codes(batch), spans)
+        if self.sentences is None:
+            return summary_BF
+        return np.concatenate([summary_BF, self.sentences.read(batch).means(spans)], axis=1)
 
     def log_odds(self, conduct_BD: Floats, summary_BF: Floats) -> LogOdds:
         """Return the blended log odds of each slice."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from embedder.network import SliceEncoder
 from embedder.objectives import VIOLATOR_SCALE
 from embedder.opinion import Opinion
 from embedder.profiles import Floats
+from embedder.sentences import Read, Sentences
 from embedder.slices import Spans, drawn, looks_at
 from embedder.summary import Summarizer
 from embedder.training_set import TrainingSet, encode_spans
@@ -43,6 +45,7 @@ class Lesson:
         batch: The same users, with their strings.
         strings: Columns whose wording is learned.
         summarizer: Says what the trees read.
+        sentences: The sentence model, where one is set; told nothing of labels.
         seed: Of the draws.
     """
 
@@ -50,7 +53,13 @@ class Lesson:
     batch: SequenceBatch
     strings: Sequence[str]
     summarizer: Summarizer
+    sentences: Sentences | None
     seed: int
+
+    @cached_property
+    def spoken(self) -> Read | None:
+        """The embedded strings of the batch."""
+        return None if self.sentences is None else self.sentences.read(self.batch)
 
     def read(self, told: Int64s) -> tuple[Wording, Floats]:
         """Return the wording learned from some users, and its codes of everybody's events."""
@@ -62,6 +71,8 @@ class Lesson:
         """Return some users at every age they reached."""
         looks = looks_at(self.data.events.offsets, users)
         summary = self.summarizer.summarize(self.data.events, codes_EC, looks.spans)
+        if self.spoken is not None:
+            summary = np.concatenate([summary, self.spoken.means(looks.spans)], axis=1)
         return Examples(summary, self.data.kind_N[looks.user] >= 0, looks.weight, looks.spans)
 
 
@@ -95,7 +106,9 @@ def fit_opinion(
     )
     head_D = head.weight.detach().cpu().numpy()[0].astype(np.float32) * VIOLATOR_SCALE
     head_bias = float(head.bias.detach().cpu()[0]) * VIOLATOR_SCALE
-    opinion = Opinion(wording, lesson.summarizer, trees, head_D, head_bias, EQUAL_BLEND)
+    opinion = Opinion(
+        wording, lesson.summarizer, trees, head_D, head_bias, EQUAL_BLEND, lesson.sentences
+    )
     conduct_BD = encode_spans(network, data.featurizer, data.events, held.spans, device)
     blend = fit_blend(opinion, conduct_BD, held)
     everyone = np.sort(np.concatenate([told, data.validation_labelled]))

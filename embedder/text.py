@@ -6,6 +6,7 @@ costs no more than another.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embedder.errors import TextModelMissing
+from embedder.errors import ModelCorrupt, ModelMissing, TextModelMissing
 from embedder.featurizer import column_of
 from embedder.hashing import MISSING, hash_column, mix
 from embedder.profiles import Floats
@@ -55,19 +56,26 @@ def fit_text(batch: SequenceBatch, columns: tuple[str, ...], folder: str, *, dim
 
 def mean_sentences(batch: SequenceBatch, columns: tuple[str, ...], folder: str) -> Floats:
     """Return the mean embedding of each user's recent distinct texts, B x W."""
-    model = load_sentence_model(folder)
     texts, users = recent_texts(batch, columns)
     encoded = texts.dictionary_encode()
-    width = int(model.get_embedding_dimension())
-    sums = np.zeros((batch.num_users, width), dtype=np.float32)
-    if len(texts) == 0:
-        return sums
-    distinct = [text[:CHARACTERS] for text in encoded.dictionary.to_pylist()]
-    vectors = model.encode(
-        distinct, batch_size=128, show_progress_bar=False, normalize_embeddings=True
-    )
-    np.add.at(sums, users, np.asarray(vectors, dtype=np.float32)[encoded.indices.to_numpy()])
+    vectors = encode_texts(encoded.dictionary.to_pylist(), folder)
+    sums = np.zeros((batch.num_users, vectors.shape[1]), dtype=np.float32)
+    np.add.at(sums, users, vectors[encoded.indices.to_numpy()])
     return sums
+
+
+def encode_texts(texts: Sequence[str], folder: str) -> Floats:
+    """Return the unit embedding of each text, cut to so many characters, S x W."""
+    model = load_sentence_model(folder)
+    if not texts:
+        return np.zeros((0, int(model.get_embedding_dimension())), dtype=np.float32)
+    vectors = model.encode(
+        [text[:CHARACTERS] for text in texts],
+        batch_size=128,
+        show_progress_bar=False,
+        normalize_embeddings=True,
+    )
+    return np.asarray(vectors, dtype=np.float32)
 
 
 def recent_texts(
@@ -101,6 +109,25 @@ def load_sentence_model(folder: str) -> Any:
     if not Path(folder).is_dir():
         raise TextModelMissing(f"there is no sentence model in {folder}; set embedder.text_model")
     return SentenceTransformer(folder, device="cpu", local_files_only=True)
+
+
+def check_sentence_model(described: Mapping[str, Any]) -> str:
+    """Return the folder of a model's sentence model, which must be the one it was trained with.
+
+    Raises:
+        ModelMissing: If it is not there.
+        ModelCorrupt: If it is another one.
+    """
+    folder = str(described["folder"])
+    if not Path(folder).is_dir():
+        raise ModelMissing(
+            f"the model reads text with the sentence model in {folder}, which is not there"
+        )
+    if fingerprint(folder) != described["fingerprint"]:
+        raise ModelCorrupt(
+            f"the sentence model in {folder} is not the one that the model was trained with"
+        )
+    return folder
 
 
 @lru_cache(maxsize=8)

@@ -37,6 +37,7 @@ from embedder.profiles import (
     user_chunks,
 )
 from embedder.selection import Behind, choose_network
+from embedder.sentences import fit_sentences
 from embedder.slices import drawn
 from embedder.summary import fit_summarizer
 from embedder.text import TextModel, fit_text
@@ -212,7 +213,10 @@ def fit_all(
         head = told.heads.get_submodule("violator")
         assert isinstance(head, nn.Linear)
         summarizer = fit_summarizer(featurizer, profiles.idf_V)
-        lesson = Lesson(data, batch, worded_columns(schema), summarizer, seed)
+        strings = worded_columns(schema)
+        folder = config.text_model
+        sentences = fit_sentences(batch, strings, folder) if folder else None
+        lesson = Lesson(data, batch, strings, summarizer, sentences, seed)
         opinion = fit_opinion(lesson, told.network, head, device)
         metrics["opinion"] = describe_opinion(opinion)
         conduct = told.network

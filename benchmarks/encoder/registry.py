@@ -19,14 +19,27 @@ from benchmarks.encoder.floors import (
 )
 from benchmarks.encoder.items import fit_items
 from benchmarks.encoder.lifestream import fit_lifestream
-from benchmarks.encoder.methods import Candidate
+from benchmarks.encoder.methods import Candidate, Unanswerable
 from benchmarks.encoder.ours import Variant, fit_ours, fit_without_target
-from benchmarks.encoder.positions import fit_positions, fit_positions_and_titles
+from benchmarks.encoder.positions import (
+    SENTENCE_PACKAGE,
+    find_sentence_model,
+    fit_positions,
+    fit_positions_and_titles,
+)
 from benchmarks.encoder.published import fit_published, fit_untrained
 from embedder.config import BackboneName, EmbedderConfig, LossConfig, TrainingPlan
 from jobs.errors import UsageError
 
 LABEL_SHARES = (0.1, 0.01)
+
+
+def with_sentences(config: EmbedderConfig) -> EmbedderConfig:
+    """Return the settings with the sentence model that is installed."""
+    folder = find_sentence_model()
+    if folder is None:
+        raise Unanswerable(f"no sentence model is installed; {SENTENCE_PACKAGE} has one")
+    return config.model_copy(update={"text_model": str(folder)})
 
 
 def as_shipped(config: EmbedderConfig) -> EmbedderConfig:
@@ -189,6 +202,11 @@ CANDIDATES: tuple[Candidate, ...] = (
         "as shipped (`.knn`, `.opinion_vote`: one input of the stack alone; `.X_alone`, "
         "`.without_X`: vector and risk by some blocks; `.dims_N`: every block cut to its first N "
         "dimensions; `.whitened`: all directions of the same spread)",
+    ),
+    ours(
+        "ours_sentences",
+        "`ours`, whose opinion and text block hear a sentence model, too",
+        config=with_sentences,
     ),
     ours(
         "ours_order_shuffled",

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from embedder import sentences
+from embedder.sentences import EARLY_EVENTS, Read, early_strings, fit_sentences
+from embedder.slices import Spans
+from tests.unit.embedder.test_wording import talkers
+
+
+def spans_of(first: list[int], last: list[int]) -> Spans:
+    return Spans(np.array(first, np.int64), np.array(last, np.int64))
+
+
+def test_strings_that_are_words_are_read_and_ids_are_not() -> None:
+    batch = talkers([["a castle", "p83fa11", None, "castle"], ["year 1914", "42", "a castle"]])
+    texts, code_E = early_strings(batch, "page")
+    told = [texts[code] if code >= 0 else None for code in code_E]
+    assert told == ["a castle", None, None, "castle", "year 1914", None, "a castle"]
+
+
+def test_only_early_events_are_read() -> None:
+    castles: list[str | None] = ["castle"] * EARLY_EVENTS
+    batch = talkers([[*castles, "river"], ["garden"]])
+    texts, code_E = early_strings(batch, "page")
+    assert sorted(texts) == ["castle", "garden"]
+    assert code_E[EARLY_EVENTS] == -1
+
+
+def test_a_slice_has_the_mean_of_what_its_events_say() -> None:
+    vectors = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
+    read = Read((vectors,), (np.array([0, 1, -1, 1, -1, -1]),))
+    means = read.means(spans_of([0, 0, 2, 4], [2, 4, 4, 6]))
+    np.testing.assert_allclose(means[:3], [[0.5, 1.0], [1 / 3, 4 / 3], [0.0, 2.0]], rtol=1e-6)
+    assert np.isnan(means[3]).all()
+
+
+def test_means_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(9, 4)).astype(np.float32)
+    read = Read((vectors,), (rng.integers(-1, 9, 500),))
+    spans = spans_of(list(range(0, 500, 10)), list(range(10, 510, 10)))
+    whole = read.means(spans)
+    monkeypatch.setattr(sentences, "EVENTS_AT_ONCE", 64)
+    np.testing.assert_array_equal(read.means(spans), whole)
+
+
+def test_ids_alone_need_no_sentence_model() -> None:
+    batch = talkers([[f"p{number:04x}0" for number in range(100)]])
+    assert fit_sentences(batch, ["page"], "no such folder") is None
