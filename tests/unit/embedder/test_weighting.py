@@ -6,7 +6,7 @@ from embedder.composite import unit_rows
 from embedder.config import FeaturizerConfig
 from embedder.featurizer import fit_featurizer
 from embedder.profiles import Floats, fit_profiles
-from embedder.weighting import learn_field_weights, solve_weights
+from embedder.weighting import learn_field_weights, solve_weights, weights_of_fields
 from store.schema import Role
 from tests.unit.embedder.people import SCHEMA, make_people, with_column
 
@@ -61,3 +61,15 @@ def test_too_few_users_leave_the_weights_equal() -> None:
     learned, _ = learn_field_weights(featurizer, events, profiles, np.random.default_rng(0))
     assert (learned.field_weights == profiles.field_weights).all()
     assert learned.field_weights.sum() == pytest.approx(1.0)
+
+
+def test_a_field_in_which_all_are_alike_has_next_to_no_weight() -> None:
+    """Alone, the problem would rather have it than a field that tells users apart a little."""
+    rng = np.random.default_rng(1)
+    kinds = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 300)]
+    alike = np.ones((300, 1), dtype=np.float32)
+    assert solve_weights([kinds, alike], [kinds, alike], np.random.default_rng(0))[1] > 0.1
+    weights = weights_of_fields([kinds, alike], [kinds, alike], np.random.default_rng(0))
+    assert weights == pytest.approx([0.999, 0.001], abs=1e-6)
+    both = weights_of_fields([alike, alike], [alike, alike], np.random.default_rng(0))
+    assert both.tolist() == [0.5, 0.5]
