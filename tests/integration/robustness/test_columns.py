@@ -51,7 +51,7 @@ def test_numbers_are_enough(tmp_path: Path) -> None:
 
 def test_when_is_enough(tmp_path: Path) -> None:
     """One event type, no other column: only the hurry tells the kinds apart."""
-    world = make_world(500, 2, hasty=50.0)
+    world = make_world(500, 9, hasty=50.0)
     workspace = made(tmp_path, world)
     assert_told_apart(workspace, world)
     assert workspace.trained["field_weights"]["event_type"] < 0.01
