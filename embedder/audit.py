@@ -1,7 +1,8 @@
 """Field audit: columns whose values belong to one user each are found before they are learned from.
 
 A session id, a device or one's own page identifies its user. An encoder trained to recognise slices
-of the same user learns to read such a field and nothing else, and fails on the next user.
+of the same user learns to read such a field and nothing else, and fails on the next user. So does a
+clock that gives each user one time for all events, as an export with the day of joining does.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from embedder.config import FeaturizerConfig
-from embedder.featurizer import categories_of, column_of
+from embedder.featurizer import TIME, categories_of, column_of
 from embedder.hashing import MISSING, Hashes, hash_column, mix
 from store.schema import EventSchema, Role
 from store.sequences import Int64s, SequenceBatch
@@ -22,7 +23,8 @@ class FieldFinding:
     Attributes:
         name: The column.
         num_values: Distinct values.
-        shared_share: Share of the events (of those with a value) whose value several users have.
+        shared_share: Share of the events (of those with a value) whose value several users have;
+            of `ts`, whose users had other events at another time.
         left_out: Whether the encoder must not learn from it.
     """
 
@@ -41,6 +43,9 @@ def audit_fields(
 ) -> tuple[FieldFinding, ...]:
     """Measure every column; a number is refused only when most events repeat a value of one user.
 
+    The clock is refused, and only then told of, when most events are those of users who have one
+    time for all of theirs.
+
     Cost: one sort of the events per column.
     """
     user_E = np.repeat(np.arange(batch.num_users), batch.num_events)
@@ -53,7 +58,21 @@ def audit_fields(
             owned > 1.0 - config.shared_share_min if is_number else shared < config.shared_share_min
         )
         findings.append(FieldFinding(name, num_values, round(shared, 4), left_out))
+    moving = _moving_share(batch)
+    if moving < config.shared_share_min:
+        findings.append(FieldFinding(TIME, len(np.unique(batch.ts_us)), round(moving, 4), True))
     return tuple(findings)
+
+
+def _moving_share(batch: SequenceBatch) -> float:
+    """Return the share of events whose users had others at another time; of users of several."""
+    several = np.flatnonzero(batch.num_events > 1)
+    if len(several) == 0:
+        return 1.0
+    first, last = batch.offsets[several], batch.offsets[several + 1] - 1
+    num_events = batch.num_events[several]
+    moves = batch.ts_us[first] != batch.ts_us[last]
+    return float(num_events[moves].sum() / num_events.sum())
 
 
 def _ownership(hashes: Hashes, user_E: Int64s) -> tuple[int, float, float]:

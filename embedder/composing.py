@@ -11,7 +11,7 @@ from embedder.embedder import bounded_runs, raw_blocks
 from embedder.parts import Parts
 from embedder.profiles import Floats, ProfileModel
 from embedder.training_set import TrainingSet
-from embedder.weighting import solve_weights
+from embedder.weighting import APART_MIN, are_apart, solve_weights
 from store.sequences import SequenceBatch
 
 USERS_MAX, VALIDATION_MIN = 4000, 8
@@ -36,6 +36,8 @@ def fit_composer(
     weights = dict.fromkeys(means, 0.0)
     if len(data.validation) >= VALIDATION_MIN:
         halved = data.validation
+        apart = halved[are_apart(batch.ts_us, batch.offsets, halved)]
+        halved = apart if len(apart) >= APART_MIN else halved
         middle = batch.num_events[halved] // 2
         first = blocks_of(parts, batch.take(halved, stop=middle), device)
         second = blocks_of(parts, batch.take(halved, start=middle), device)

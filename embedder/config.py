@@ -70,7 +70,7 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
     )
     text_model: str = Field(
         "",
-        description="folder of a vetted sentence-transformers model, for the text block and for the "
+        description="folder of a vetted sentence-transformers model, for the text block and the "
         "opinion, which hears targets that are words, too; empty: neither",
     )
     max_training_events: int = Field(

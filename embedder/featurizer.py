@@ -36,6 +36,9 @@ GAP_KNOTS = np.arange(-4.0, 31.0)  # log2 of seconds: a sixteenth of a second to
 POPULARITY_KNOTS = np.arange(0.0, 21.0)  # log2 of one more than the other users
 POSITION_KNOTS = np.arange(0.0, 13.0)  # log2 of the position in the slice
 NEVER, ALWAYS = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+DERIVED = {"hour", "weekday", "popularity", "gap", "position", "relation", "return"}
+COLUMN = "column "
+TIME = "ts"
 RELATIONS = 4  # no target, new to the slice, seen before, same as the previous event
 
 
@@ -78,19 +81,20 @@ class EncodedEvents:
 
 @dataclass(frozen=True)
 class Featurizer:
-    """The fitted fields, in the order of their slots."""
+    """The fitted fields, in the order of their slots; without a clock all times read as one."""
 
     vocabularies: tuple[VocabularyField, ...]
     numbers: tuple[NumberField, ...]
     hashed: tuple[HashedField, ...]
     target: str | None
     hash_buckets: int
+    has_clock: bool = True
 
     @property
     def layout(self) -> tuple[SlotRange, ...]:
         """The table's rows field by field; hashed rows follow behind these."""
         fields: tuple[VocabularyField | NumberField, ...] = (*self.vocabularies, *self.numbers)
-        sizes = [(field.name, field.num_slots, True) for field in fields]
+        sizes = [(name_of_slots(field.name), field.num_slots, True) for field in fields]
         sizes += [("hour", 24, True), ("weekday", 7, True)]
         if self.target is not None:
             sizes.append(("popularity", len(POPULARITY_KNOTS) + 1, True))
@@ -125,7 +129,8 @@ class Featurizer:
                 are taken for new ones.
         """
         hashes = {field.name: salted_column(batch, field.name) for field in self.hashed}
-        static = self._static(batch, hashes, counted_E=batch.ts_us < counted_before_us)
+        ts_us = batch.ts_us if self.has_clock else np.zeros_like(batch.ts_us)
+        static = self._static(batch, ts_us, hashes, counted_E=batch.ts_us < counted_before_us)
         ids, weights = zip(*static, strict=True)
         tokens = list(hashes.values())
         target = (
@@ -140,7 +145,7 @@ class Featurizer:
             np.stack(tokens, axis=1)
             if tokens
             else np.zeros((len(batch.ts_us), 0), dtype=np.uint64),
-            batch.ts_us,
+            ts_us,
             target,
             previous_same(user_E, target),
             batch.offsets,
@@ -176,23 +181,32 @@ class Featurizer:
         return np.concatenate(ids, axis=1), np.concatenate(weights, axis=1)
 
     def _static(
-        self, batch: SequenceBatch, hashes: dict[str, Hashes], *, counted_E: npt.NDArray[np.bool_]
+        self,
+        batch: SequenceBatch,
+        ts_us: Int64s,
+        hashes: dict[str, Hashes],
+        *,
+        counted_E: npt.NDArray[np.bool_],
     ) -> list[Slots]:
         """Return the static slots, part by part, with the hashed columns last."""
         base = {entry.name: entry.start for entry in self.layout}
         parts = [
-            shifted(lookup_slots(salted_column(batch, field.name), field.values), base[field.name])
+            shifted(
+                lookup_slots(salted_column(batch, field.name), field.values),
+                base[name_of_slots(field.name)],
+            )
             for field in self.vocabularies
         ]
         parts += [
             shifted(
-                interpolate(numbers_of(column_of(batch, field.name)), field.knots), base[field.name]
+                interpolate(numbers_of(column_of(batch, field.name)), field.knots),
+                base[name_of_slots(field.name)],
             )
             for field in self.numbers
         ]
         parts += [
-            shifted(hour_slots(batch.ts_us), base["hour"]),
-            shifted(weekday_slots(batch.ts_us), base["weekday"]),
+            shifted(hour_slots(ts_us), base["hour"]),
+            shifted(weekday_slots(ts_us), base["weekday"]),
         ]
         if self.target is not None:
             parts.append(shifted(self._popularity(hashes, counted_E), base["popularity"]))
@@ -228,8 +242,9 @@ def fit_featurizer(
         batch: The training users' sequences.
         schema: Roles of the columns.
         config: Sizes.
-        left_out: Columns that the field audit refuses; a refused target stays in the target sketch,
-            where a value that one user owns weighs nothing, but is not learned from.
+        left_out: Columns that the field audit refuses, `ts` for the clock; a refused target stays
+            in the target sketch, where a value that one user owns weighs nothing, but is not
+            learned from.
     """
     user_E = np.repeat(np.arange(batch.num_users), batch.num_events)
     vocabularies, hashed = [], []
@@ -251,8 +266,21 @@ def fit_featurizer(
         if name not in left_out and name not in categories_of(schema)
     ]
     return Featurizer(
-        tuple(vocabularies), tuple(numbers), tuple(hashed), schema.target, config.hash_buckets
+        tuple(vocabularies),
+        tuple(numbers),
+        tuple(hashed),
+        schema.target,
+        config.hash_buckets,
+        has_clock=TIME not in left_out,
     )
+
+
+def name_of_slots(column: str) -> str:
+    """Return the name of a column's slots: its own, unless a derived field is called so."""
+    bare = column
+    while bare.startswith(COLUMN):
+        bare = bare.removeprefix(COLUMN)
+    return COLUMN + column if bare in DERIVED else column
 
 
 def categories_of(schema: EventSchema) -> tuple[str, ...]:

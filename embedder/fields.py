@@ -92,11 +92,14 @@ def interpolate(value: npt.NDArray[np.float64], knots: npt.NDArray[np.float64]) 
 def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """Return a column as float64, null as NaN; text that is no number is NaN too.
 
-    Numbers are bounded, lest the difference of two of them overflow.
+    A flag that meets text in a later file comes as text, and stays one and zero. Numbers are
+    bounded, lest the difference of two of them overflow.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pc.if_else(pc.equal(column, "true"), "1", column)
+        column = pc.if_else(pc.equal(column, "false"), "0", column)
         plain = pc.match_substring_regex(column, r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
         column = pc.if_else(plain, pc.utf8_trim_whitespace(column), None)
     values = column.cast(pa.float64(), safe=False).to_numpy()  # large integers are rounded

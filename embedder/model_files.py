@@ -246,6 +246,7 @@ def describe(parts: Parts, composer: Composer) -> dict[str, Any]:
         ],
         "target": featurizer.target,
         "hash_buckets": featurizer.hash_buckets,
+        "has_clock": featurizer.has_clock,
         "dim_target": parts.profiles.dim_target,
         "networks": {role: network.shape for role, network in networks_of(parts).items()},
         "blocks": [
@@ -283,6 +284,7 @@ def restore(model: dict[str, Any], tensors: Tensors) -> tuple[Parts, Composer]:
         hashed,
         model["target"],
         model["hash_buckets"],
+        has_clock=model.get("has_clock", True),
     )
     fields: tuple[SlotRange, ...] = tuple(field for field in featurizer.layout if field.in_profile)
     profiles = ProfileModel(

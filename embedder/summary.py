@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embedder.featurizer import EncodedEvents, Featurizer, SlotRange
+from embedder.featurizer import EncodedEvents, Featurizer, SlotRange, name_of_slots
 from embedder.fields import Slots
 from embedder.profiles import Floats, profile_slots
 from embedder.slices import Spans, in_pieces, span_rows
@@ -102,7 +102,7 @@ class Summarizer:
 
 def fit_summarizer(featurizer: Featurizer, idf_V: Floats) -> Summarizer:
     """Choose the fields and the common values; `idf_V` tells how rare each slot is among users."""
-    categories = {field.name for field in featurizer.vocabularies} | {"relation"}
+    categories = {name_of_slots(field.name) for field in featurizer.vocabularies} | {"relation"}
     layout = [field for field in featurizer.layout if field.in_profile]
     named = tuple(field.name for field in layout if field.name in categories)
     ordered = tuple(field.name for field in layout if field.name not in {*named, "hour", "weekday"})

@@ -2,11 +2,17 @@
 
 Two halves of one user's life should find each other among other users' halves. With the cosine of
 every field between the halves at hand, the weights that make them do so are the solution of a small
-softmax problem (InfoNCE, van den Oord et al. 2018). A field of noise, or one that everybody shares,
-gets no weight without anybody having looked at it.
+softmax problem (InfoNCE, van den Oord et al. 2018). A field of noise gets no weight without anybody
+having looked at it. A field in which all users are alike changes no loss, so the problem would give
+it any weight, most of all where little else tells users apart: it is left out of the problem.
+
+Halves of one afternoon share their hour and weekday, which says nothing of habits. So the weights
+are the mean of what everyone's halves suggest and what those suggest that lie on different days;
+where hardly any do, the fields of the clock are left out.
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from embedder.featurizer import EncodedEvents, Featurizer
@@ -15,7 +21,9 @@ from embedder.slices import Spans, span_rows
 from store.sequences import Int64s
 
 STEPS, BATCH, RATE, NEIGHBORHOOD = 240, 384, 0.05, 32
-USERS_MAX, USERS_MIN, EVENTS_MIN = 3072, 32, 4
+USERS_MAX, USERS_MIN, EVENTS_MIN, APART_MIN = 3072, 32, 4, 128
+CLOCK_FIELDS, DAY_US = frozenset({"hour", "weekday"}), 86_400_000_000
+ALIKE_DEVIATION, ALIKE_SHARE = 0.02, 1e-3  # of cosines; of the weight: little, yet a direction
 
 
 def learn_field_weights(
@@ -26,15 +34,77 @@ def learn_field_weights(
     Users with fewer than `EVENTS_MIN` events cannot be halved; with fewer than `USERS_MIN` others
     the weights stay equal.
     """
-    eligible = np.flatnonzero(np.diff(events.offsets) >= EVENTS_MIN)
-    if len(eligible) >= USERS_MIN:
-        users = np.sort(rng.choice(eligible, min(USERS_MAX, len(eligible)), replace=False))
-        parts = [
-            half_parts(featurizer, events, model, users, second=second) for second in (False, True)
+    everyone = np.flatnonzero(np.diff(events.offsets) >= EVENTS_MIN)
+    if len(everyone) >= USERS_MIN:
+        apart = everyone[are_apart(events.ts_us, events.offsets, everyone)]
+        known = len(apart) >= APART_MIN
+        told_F = np.array([known or name not in CLOCK_FIELDS for name in model.names])
+        asked = (everyone, apart) if known else (everyone,)
+        answers = [
+            field_weights_of(featurizer, events, model, users, told_F, rng) for users in asked
         ]
-        model = model.weighted(solve_weights(parts[0], parts[1], rng))
-    weights = zip(model.names, model.field_weights.tolist(), strict=True)
-    return model, {name: round(weight, 5) for name, weight in weights}
+        weights: Floats = np.mean(answers, axis=0, dtype=np.float32)
+        model = model.weighted(weights)
+    named = zip(model.names, model.field_weights.tolist(), strict=True)
+    return model, {name: round(weight, 5) for name, weight in named}
+
+
+def field_weights_of(
+    featurizer: Featurizer,
+    events: EncodedEvents,
+    model: ProfileModel,
+    eligible: Int64s,
+    told_F: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> Floats:
+    """Return the weights that the halves of some users suggest for the fields they can tell of."""
+    users = np.sort(rng.choice(eligible, min(USERS_MAX, len(eligible)), replace=False))
+    first, second = (
+        half_parts(featurizer, events, model, users, second=second) for second in (False, True)
+    )
+    return weights_of_fields(first, second, told_F, rng)
+
+
+def are_apart(ts_us: Int64s, offsets: Int64s, users: Int64s) -> npt.NDArray[np.bool_]:
+    """Return whose halves lie on different days: their middles, a day or more between them.
+
+    Args:
+        ts_us: Times of the events.
+        offsets: Where users begin.
+        users: Whom to look at.
+    """
+    quarter = np.diff(offsets)[users] // 4
+    between_us = ts_us[offsets[users + 1] - 1 - quarter] - ts_us[offsets[users] + quarter]
+    return np.asarray(between_us >= DAY_US)
+
+
+def weights_of_fields(
+    first: list[Floats],
+    second: list[Floats],
+    told_F: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> Floats:
+    """Return the weights of fields, next to nothing for those in which all users are alike.
+
+    Args:
+        first, second: Unit vectors of the same users per field, one list for each half.
+        told_F: Fields that the halves can tell of.
+        rng: Draws the batches.
+    """
+    some = np.arange(0, len(first[0]), -(-len(first[0]) // BATCH))
+    tells = told_F & (cosines(first, second, some).flatten(1).std(dim=1).numpy() > ALIKE_DEVIATION)
+    if not tells.any():
+        return np.full(len(first), 1 / len(first), dtype=np.float32)
+    if tells.all():
+        return solve_weights(first, second, rng)
+    weights = np.full(len(first), ALIKE_SHARE / (~tells).sum(), dtype=np.float32)
+    solved = solve_weights(
+        [part for part, told in zip(first, tells, strict=True) if told],
+        [part for part, told in zip(second, tells, strict=True) if told],
+        rng,
+    )
+    weights[tells] = solved * (1 - ALIKE_SHARE)
+    return weights
 
 
 def half_parts(
@@ -59,8 +129,9 @@ def half_parts(
 def solve_weights(first: list[Floats], second: list[Floats], rng: np.random.Generator) -> Floats:
     """Return the softmax weights of the parts that minimise InfoNCE between matching rows.
 
-    Batches are of look-alikes: what sets a user apart from strangers anybody would see, such as the
-    place that all users of a region share. The weights are the mean over the later steps.
+    Where users are many, batches are of look-alikes: what sets a user apart from strangers anybody
+    would see, such as the place that all users of a region share. The weights are the mean over the
+    later steps.
 
     Args:
         first, second: Unit vectors of the same users per part, one list for each half.
@@ -68,18 +139,19 @@ def solve_weights(first: list[Floats], second: list[Floats], rng: np.random.Gene
 
     Cost is quadratic in the users, of whom there are at most `USERS_MAX`.
     """
-    nearest_NK = look_alikes(first)
+    num_users = len(first[0])
+    nearest_NK = look_alikes(first) if num_users > BATCH else np.zeros((0, 1), dtype=np.int64)
     logit = torch.zeros(len(first), requires_grad=True)
     scale = torch.tensor(2.0, requires_grad=True)
     optimizer = torch.optim.Adam([logit, scale], lr=RATE)
     total = torch.zeros(len(first))
+    whole = cosines(first, second, np.arange(num_users)) if num_users <= BATCH else None
     for step in range(STEPS):
-        rows = draw_look_alikes(nearest_NK, rng)
-        cosine = torch.from_numpy(
-            np.stack([a[rows] @ b[rows].T for a, b in zip(first, second, strict=True)])
+        cosine = (
+            cosines(first, second, draw_look_alikes(nearest_NK, rng)) if whole is None else whole
         )
         mixed = torch.einsum("f,fij->ij", torch.softmax(logit, 0), cosine) * torch.exp(scale)
-        same = torch.arange(len(rows))
+        same = torch.arange(len(mixed))
         loss = torch.nn.functional.cross_entropy(mixed, same) + torch.nn.functional.cross_entropy(
             mixed.T, same
         )
@@ -109,5 +181,11 @@ def draw_look_alikes(nearest_NK: Int64s, rng: np.random.Generator) -> Int64s:
     """Return the rows of a batch: some users, each with half of those nearest to it."""
     num_users, count = nearest_NK.shape
     drawn = max(1, count // 2)
-    anchors = rng.choice(num_users, min(num_users, BATCH // drawn), replace=False)
+    anchors = rng.choice(num_users, BATCH // drawn, replace=False)
     return np.unique(nearest_NK[anchors][:, rng.permutation(count)[:drawn]])
+
+
+def cosines(first: list[Floats], second: list[Floats], rows: Int64s) -> torch.Tensor:
+    """Return the cosine of every part between some rows of both sides, parts x rows x rows."""
+    pairs = [a[rows] @ b[rows].T for a, b in zip(first, second, strict=True)]
+    return torch.from_numpy(np.stack(pairs))

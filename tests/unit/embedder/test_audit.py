@@ -6,6 +6,7 @@ import pytest
 
 from embedder.audit import FieldFinding, audit_fields
 from embedder.config import FeaturizerConfig
+from embedder.featurizer import fit_featurizer
 from store.schema import Role
 from store.sequences import SequenceBatch
 from tests.unit.embedder.people import SCHEMA, make_people, with_column
@@ -79,3 +80,14 @@ def test_the_share_counts_events_that_have_a_value(people: SequenceBatch) -> Non
         "shared_share": 0.6667,
         "left_out": False,
     }
+
+
+def test_a_clock_that_gives_each_user_one_time_is_left_out(people: SequenceBatch) -> None:
+    frozen_us = people.ts_us[people.offsets[:-1]][user_of(people)]
+    frozen = SequenceBatch(people.user_ids, people.offsets, frozen_us, people.events)
+    findings = audit_fields(frozen, SCHEMA, FeaturizerConfig())
+    assert [finding.name for finding in findings if finding.left_out] == ["ts"]
+    featurizer = fit_featurizer(frozen, SCHEMA, FeaturizerConfig(), left_out=["ts"])
+    encoded, as_ever = featurizer.encode(frozen), featurizer.encode(people)
+    assert (encoded.ts_us == 0).all()
+    assert (encoded.ids_ES == as_ever.ids_ES).all()

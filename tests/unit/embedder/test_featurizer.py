@@ -3,7 +3,15 @@ import pyarrow as pa
 import pytest
 
 from embedder.config import FeaturizerConfig
-from embedder.featurizer import ALWAYS, NEVER, Featurizer, fit_featurizer, hour_slots, previous_same
+from embedder.featurizer import (
+    ALWAYS,
+    NEVER,
+    Featurizer,
+    fit_featurizer,
+    hour_slots,
+    name_of_slots,
+    previous_same,
+)
 from embedder.hashing import MISSING
 from embedder.profiles import profile_slots
 from embedder.slices import Spans, span_rows
@@ -264,3 +272,19 @@ def test_a_schema_of_event_types_alone_is_enough() -> None:
         "position",
     }
     assert dense_slots(featurizer, batch).shape == (len(batch.ts_us), featurizer.num_slots)
+
+
+def test_a_column_called_like_a_derived_field_has_slots_of_its_own() -> None:
+    names = ["hour", "column hour", "gap", "agent", "column agent"]
+    own = [name_of_slots(name) for name in names]
+    assert own == ["column hour", "column column hour", "column gap", "agent", "column agent"]
+    people = make_people(40, 1)
+    hours = pa.array(np.arange(len(people.ts_us)) % 3, pa.int64()).cast(pa.string())
+    batch, schema = with_column(people, SCHEMA, "hour", Role.CATEGORY, hours)
+    featurizer = fit_featurizer(batch, schema, FeaturizerConfig(hash_buckets=64))
+    ranges = {field.name: field for field in featurizer.layout}
+    assert len(ranges) == len(featurizer.layout)
+    ids_ES = featurizer.encode(batch).ids_ES
+    for name, slots in (("column hour", 1), ("hour", 2)):
+        inside = (ids_ES >= ranges[name].start) & (ids_ES < ranges[name].stop)
+        assert (inside.sum(axis=1) == slots).all()

@@ -122,3 +122,9 @@ def test_a_value_never_seen_has_no_users() -> None:
     assert field.users_with(asked).tolist() == [7, 0, 5, 0]
     nothing = HashedField("page", values[:0], np.array([], dtype=np.int64), 10, learned=True)
     assert nothing.users_with(asked).tolist() == [0, 0, 0, 0]
+
+
+def test_a_flag_that_came_as_text_is_still_one_and_zero() -> None:
+    values = numbers_of(pa.chunked_array([pa.array(["true", "false", "yes", " 2 ", None])]))
+    assert values[[0, 1, 3]].tolist() == [1.0, 0.0, 2.0]
+    assert np.isnan(values[[2, 4]]).all()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -6,7 +8,15 @@ from embedder.composite import unit_rows
 from embedder.config import FeaturizerConfig
 from embedder.featurizer import fit_featurizer
 from embedder.profiles import Floats, fit_profiles
-from embedder.weighting import learn_field_weights, solve_weights
+from embedder.weighting import (
+    DAY_US,
+    are_apart,
+    draw_look_alikes,
+    learn_field_weights,
+    look_alikes,
+    solve_weights,
+    weights_of_fields,
+)
 from store.schema import Role
 from tests.unit.embedder.people import SCHEMA, make_people, with_column
 
@@ -61,3 +71,49 @@ def test_too_few_users_leave_the_weights_equal() -> None:
     learned, _ = learn_field_weights(featurizer, events, profiles, np.random.default_rng(0))
     assert (learned.field_weights == profiles.field_weights).all()
     assert learned.field_weights.sum() == pytest.approx(1.0)
+
+
+def test_a_field_in_which_all_are_alike_has_next_to_no_weight() -> None:
+    """Alone, the problem would rather have it than a field that tells users apart a little."""
+    rng = np.random.default_rng(1)
+    kinds = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 300)]
+    alike = np.ones((300, 1), dtype=np.float32)
+    assert solve_weights([kinds, alike], [kinds, alike], np.random.default_rng(0))[1] > 0.1
+    told = np.ones(2, bool)
+    weights = weights_of_fields([kinds, alike], [kinds, alike], told, np.random.default_rng(0))
+    assert weights == pytest.approx([0.999, 0.001], abs=1e-6)
+    both = weights_of_fields([alike, alike], [alike, alike], told, np.random.default_rng(0))
+    assert both.tolist() == [0.5, 0.5]
+
+
+def test_lives_of_an_afternoon_give_the_clock_no_weight() -> None:
+    people = make_people(250, 5)
+    size = people.num_events
+    place = np.arange(len(people.ts_us)) - np.repeat(people.offsets[:-1], size)
+    begun = np.repeat(np.random.default_rng(0).integers(0, 24, 250) * DAY_US // 24, size)
+    hasty = replace(people, ts_us=begun + place * 60_000_000)
+    featurizer = fit_featurizer(hasty, SCHEMA, FeaturizerConfig(hash_buckets=64))
+    events = featurizer.encode(hasty)
+    profiles = fit_profiles(featurizer, events, dim_target=256)
+    _, named = learn_field_weights(featurizer, events, profiles, np.random.default_rng(0))
+    assert named["hour"] + named["weekday"] < 0.01
+    assert named["page"] > 0.2
+
+
+def test_halves_are_apart_when_a_day_lies_between_their_middles() -> None:
+    ts_us = np.array([0, 1, 2, 3, 0, 1, DAY_US + 1, DAY_US + 2], dtype=np.int64)
+    offsets = np.array([0, 4, 8])
+    assert are_apart(ts_us, offsets, np.array([0, 1])).tolist() == [False, True]
+
+
+def test_a_batch_holds_users_and_those_nearest_to_them() -> None:
+    rng = np.random.default_rng(4)
+    group = np.repeat(np.arange(40), 32)
+    centres = unit_noise(rng, 40, 32)
+    parts = [unit_rows(centres[group] + 0.1 * unit_noise(rng, len(group), 32))]
+    nearest_NK = look_alikes(parts)
+    assert (group[nearest_NK] == group[:, None]).all()
+    rows = draw_look_alikes(nearest_NK, rng)
+    assert len(rows) == len(set(rows.tolist()))
+    _, count = np.unique(group[rows], return_counts=True)
+    assert count.min() >= 16
