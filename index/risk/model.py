@@ -111,6 +111,13 @@ class RiskModel:
         rules = [everyone if band is None else band.rule() for band in own]
         return RiskAssessment(probability, low, high, log_odds, named, features_QF, rules)
 
+    def nearest_policies(
+        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+    ) -> list[str | None]:
+        """Return the policy whose known violators each query is most like; None for none."""
+        own_Q = self._references.find(own_ids)
+        return self._policies.nearest(self._references, query_QD, num_events_Q, own_Q)
+
     def save(self, directory: Path) -> None:
         """Write the model into a folder: a description, the references, one matrix per age."""
         directory.mkdir(parents=True, exist_ok=True)
