@@ -75,6 +75,7 @@ class Assesses(Protocol):
         num_events_Q: Int64s,
         *,
         own_ids: Sequence[str | None],
+        silence_us_Q: Int64s | None = None,
     ) -> Assessment: ...
 
     def nearest_policies(

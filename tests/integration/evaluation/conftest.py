@@ -82,6 +82,7 @@ class RuleRisk:
         num_events_Q: npt.NDArray[np.int64],
         *,
         own_ids: Sequence[str | None],
+        silence_us_Q: npt.NDArray[np.int64] | None = None,
     ) -> RuleAssessment:
         assert len(query_QD) == len(num_events_Q) == len(own_ids)
         band_of = {1: "insufficient_data", 2: "insufficient_data", 4: "likely"}
