@@ -70,7 +70,15 @@ class RiskAssessor(Protocol):
     def feature_names(self) -> tuple[str, ...]: ...
 
     def assess(
-        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+        self,
+        query_QD: Vectors,
+        num_events_Q: Int64s,
+        *,
+        own_ids: Sequence[str | None],
+        silence_us_Q: Int64s | None = None,
     ) -> RiskAssessment:
-        """Assess each query; `own_ids` names users whose own labels must not vote."""
+        """Assess each query; `own_ids` names users whose own labels must not vote.
+
+        `silence_us_Q` is the time since the last event of each, where it is known.
+        """
         ...

@@ -26,13 +26,14 @@ from index.config import IndexConfig
 from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
 from index.events import Event, events_to_batch
 from index.loading import LoadEmbedder, LoadRiskModel, load_fitted_risk_model, load_trained_embedder
-from index.parts import EventEmbedder, RiskAssessment, RiskAssessor
+from index.parts import EventEmbedder, RiskAssessor
 from index.profiles import read_rings, user_profile
 from index.publish import live_build_id
 from index.search import find_neighbors
 from index.shaping import hits_of, risk_answer
 from index.tombstones import Tombstones
 from index.vectors import Rows, Vectors, unit_queries
+from store.clock import to_us
 from store.sequences import Int64s
 from store.workspace import Workspace
 
@@ -247,13 +248,13 @@ class LookalikeService:
         Raises:
             InvalidEvents: If an event can't be read.
         """
-        query_QD, num_events_Q = self._embed(sequences)
+        query_QD, num_events_Q, _ = self._embed(sequences)
         return self._neighbors(
             query_QD, request, user_ids=[None] * len(query_QD), num_events=num_events_Q.tolist()
         )
 
     def risk_of_users(self, user_ids: Sequence[str]) -> list[RiskAnswer | UnknownUser]:
-        """Return the risk of stored users; order is kept.
+        """Return the risk of stored users at the time of the build's data; order is kept.
 
         Raises:
             RiskUnavailable: If the build has no risk model.
@@ -264,7 +265,10 @@ class LookalikeService:
         rows = rows_Q[known]
         own_ids = [user_ids[place] for place in known.tolist()]
         num_events_Q = np.asarray(self._build.users.num_events_N[rows])
-        assessed = self._assess(self._vectors_of(rows), num_events_Q, own_ids)
+        silence_us_Q = to_us(self.data_as_of) - self._build.users.last_ts_us_N[rows]
+        assessed = self._risk_model().assess(
+            self._vectors_of(rows), num_events_Q, own_ids=own_ids, silence_us_Q=silence_us_Q
+        )
         violator_Q = self._build.users.label_N[rows] == 1
         rings = self._rings.of(rows)
         for query, (place, user_id) in enumerate(zip(known.tolist(), own_ids, strict=True)):
@@ -279,14 +283,17 @@ class LookalikeService:
         return answers
 
     def risk_of_events(self, sequences: Sequence[Sequence[Event]]) -> list[RiskAnswer]:
-        """Return the risk of whoever did these events.
+        """Return the risk of whoever did these events, and none since.
 
         Raises:
             InvalidEvents: If an event can't be read.
             RiskUnavailable: If the build has no risk model.
         """
-        query_QD, num_events_Q = self._embed(sequences)
-        assessed = self._assess(query_QD, num_events_Q, [None] * len(query_QD))
+        query_QD, num_events_Q, last_us_Q = self._embed(sequences)
+        silence_us_Q = to_us(self._clock()) - last_us_Q
+        assessed = self._risk_model().assess(
+            query_QD, num_events_Q, own_ids=[None] * len(query_QD), silence_us_Q=silence_us_Q
+        )
         return [
             risk_answer(
                 assessed,
@@ -358,17 +365,13 @@ class LookalikeService:
             )
         ]
 
-    def _embed(self, sequences: Sequence[Sequence[Event]]) -> tuple[Vectors, Int64s]:
-        """Return a vector and the number of events per sequence."""
+    def _embed(self, sequences: Sequence[Sequence[Event]]) -> tuple[Vectors, Int64s, Int64s]:
+        """Return a vector, the number of events and the time of the last one per sequence."""
+        nothing: Int64s = np.empty(0, dtype=np.int64)
         if len(sequences) == 0:
-            return np.empty((0, self.dim), dtype=np.float32), np.empty(0, dtype=np.int64)
+            return np.empty((0, self.dim), dtype=np.float32), nothing, nothing
         batch = events_to_batch(sequences, self._embedder.schema, self._config, now=self._clock())
-        return self._embedder.embed(batch), batch.num_events
-
-    def _assess(
-        self, query_QD: Vectors, num_events_Q: Int64s, own_ids: Sequence[str | None]
-    ) -> RiskAssessment:
-        return self._risk_model().assess(query_QD, num_events_Q, own_ids=own_ids)
+        return self._embedder.embed(batch), batch.num_events, batch.ts_us[batch.offsets[1:] - 1]
 
     def _features(self, rows_M: Rows, own_ids: Sequence[str]) -> Vectors:
         """Return the features of some rows, M by F; memory grows with M by F alone."""
@@ -377,7 +380,7 @@ class LookalikeService:
             rows = rows_M[start : start + FEATURES_AT_ONCE]
             num_events = np.asarray(self._build.users.num_events_N[rows])
             ids = own_ids[start : start + FEATURES_AT_ONCE]
-            assessed = self._assess(self._vectors_of(rows), num_events, ids)
+            assessed = self._risk_model().assess(self._vectors_of(rows), num_events, own_ids=ids)
             parts.append(assessed.features_QF.astype(np.float32))
         return np.concatenate(parts)
 

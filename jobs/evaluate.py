@@ -31,7 +31,7 @@ from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
 from jobs.people import People, find_cut, open_people, read_people
 from jobs.report.facts import command, machine, versions
-from jobs.report.figures import base_rate_lines, detection_lines, format_estimate
+from jobs.report.figures import base_rate_lines, detection_lines, format_estimate, policy_lines
 from jobs.report.page import RETRIEVAL_METRICS, RISK_METRICS, is_risk, render_page
 from jobs.settings import Settings
 from jobs.terminal import Progress, table
@@ -143,11 +143,8 @@ def task_lines(task: TaskResult) -> list[str]:
         for method, figures in task.comparison.metrics.items()
     ]
     figures = table(("method", *metrics), rows)
-    return [
-        task.title,
-        f"  {counts}",
-        *(f"  {line}" for line in (*figures, *base_rate_lines(task), *task.notes)),
-    ]
+    shown = (*figures, *base_rate_lines(task), *policy_lines(task), *task.notes)
+    return [task.title, f"  {counts}", *(f"  {line}" for line in shown)]
 
 
 def _measure(

@@ -309,7 +309,7 @@ def _judge_identity(read: Read, settings: Settings) -> Finding:
         read.gathered.batch,
         read.schema,
         left_out=[finding.name for finding in found if finding.left_out],
-        reads_text=bool(embedder.text_model),
+        embeds_text=bool(embedder.text_model),
         owned_max=1.0 - embedder.featurizer.shared_share_min,
         confidence=settings.evaluate.confidence,
     )

@@ -76,7 +76,7 @@ def measure_early_detection(
 
 
 def look_at(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> Looks:
-    """Assess every user after the first event, the second, and so on; the last look is at all.
+    """Assess every user right after the first event, the second, and so on; last after all.
 
     Cost is linear in the users' events: each is embedded at every look up to the twentieth, and
     beyond about as often as a geometric series sums to.
@@ -97,7 +97,10 @@ def look_at(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> Looks:
         for rows_C in _in_chunks(alive, np.minimum(num_events_N[alive], age)):
             seen = batch.take(rows_C, stop=np.full(len(rows_C), age, dtype=np.int64))
             assessed = risk.assess(
-                embedder.embed(seen), seen.num_events, own_ids=list(seen.user_ids)
+                embedder.embed(seen),
+                seen.num_events,
+                own_ids=list(seen.user_ids),
+                silence_us_Q=np.zeros(len(rows_C), dtype=np.int64),
             )
             band_C = np.array(assessed.band)
             looks.probability_NA[rows_C, place] = np.where(

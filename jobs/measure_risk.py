@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedder.evaluation.config import EvaluationConfig
+from embedder.evaluation.detection import LIKELY
 from embedder.evaluation.early_risk import (
     UNKNOWN,
     TimeSplit,
@@ -20,9 +21,11 @@ from embedder.evaluation.early_risk import (
 from embedder.evaluation.floors import BoostedTrees, Tokenizer, TokenRegression
 from embedder.evaluation.methods import ENCODER, TFIDF, Encoder
 from embedder.evaluation.metrics import Flags, Floats, Int64s
+from embedder.evaluation.policy_precision import PolicyPrecision, measure_policies
 from embedder.evaluation.reliability import seconds_between_events
 from embedder.evaluation.results import TaskResult, not_measurable
 from embedder.evaluation.sample import draw_rows, rows_of
+from index.answers import BandRule
 from index.errors import TooFewLabels
 from jobs.measure import Trial
 from jobs.people import People, read_sequences
@@ -59,6 +62,9 @@ class Assessment(Protocol):
     @property
     def band(self) -> Sequence[str]: ...
 
+    @property
+    def band_rule(self) -> Sequence[BandRule]: ...
+
 
 class Assesses(Protocol):
     """What an evaluation needs of a risk model; `index.risk.model.RiskModel` is one."""
@@ -69,7 +75,16 @@ class Assesses(Protocol):
         num_events_Q: Int64s,
         *,
         own_ids: Sequence[str | None],
+        silence_us_Q: Int64s | None = None,
     ) -> Assessment: ...
+
+    def nearest_policies(
+        self,
+        query_QD: npt.NDArray[np.float32],
+        num_events_Q: Int64s,
+        *,
+        own_ids: Sequence[str | None],
+    ) -> Sequence[str | None]: ...
 
 
 Floor = Callable[[Students, SequenceBatch], Floats]
@@ -175,8 +190,8 @@ def _measure_prefix(
     if prefix is not None:
         students = Students(students.batch.head(prefix), students.is_positive)
         tested = tested.head(prefix)
-    probability, answered = assess(trial.embedder, risk, tested)
-    given = {ENCODER: probability}
+    judged = judge(trial.embedder, risk, tested)
+    given = {ENCODER: judged.probability}
     for name, floor in floors.items():
         given[name] = floor(students, tested)
     days = trial.config.maturity_days
@@ -189,15 +204,54 @@ def _measure_prefix(
         prefix,
         split,
         given,
-        answered,
+        judged.answered,
         config=trial.config,
         seconds_between=seconds_between_events(tested),
+        by_policy=judged.policies(split.is_positive_test, confidence=trial.config.confidence),
         notes=notes,
     )
 
 
-def assess(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> tuple[Floats, Flags]:
-    """Return the probability of each user, and who got an answer at all."""
-    assessment = risk.assess(embedder.embed(batch), batch.num_events, own_ids=list(batch.user_ids))
-    answered = np.array([band != INSUFFICIENT for band in assessment.band], dtype=np.bool_)
-    return np.asarray(assessment.probability, dtype=np.float64), answered
+@dataclass(frozen=True)
+class Judged:
+    """What a risk model said of users.
+
+    Attributes:
+        probability: Of each.
+        answered: Who got an answer at all.
+        is_likely: Whose band is `likely`.
+        policy: The policy whose violators each is most like, None for none.
+        rule: What `likely` promises to each.
+    """
+
+    probability: Floats
+    answered: Flags
+    is_likely: Flags
+    policy: Sequence[str | None]
+    rule: Sequence[BandRule]
+
+    def policies(self, is_positive: Flags, *, confidence: float) -> tuple[PolicyPrecision, ...]:
+        """Return what `likely` meant among those who got an answer, policy by policy."""
+        rows = np.flatnonzero(self.answered)
+        return measure_policies(
+            [self.policy[row] for row in rows.tolist()],
+            np.array([self.rule[row].precision for row in rows.tolist()]),
+            [self.rule[row].fitted_on for row in rows.tolist()],
+            self.is_likely[rows],
+            is_positive[rows],
+            confidence=confidence,
+        )
+
+
+def judge(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> Judged:
+    """Judge users by all events of a batch."""
+    query_QD, own_ids = embedder.embed(batch), list(batch.user_ids)
+    assessment = risk.assess(query_QD, batch.num_events, own_ids=own_ids)
+    band = np.array(assessment.band)
+    return Judged(
+        np.asarray(assessment.probability, dtype=np.float64),
+        band != INSUFFICIENT,
+        band == LIKELY,
+        risk.nearest_policies(query_QD, batch.num_events, own_ids=own_ids),
+        assessment.band_rule,
+    )

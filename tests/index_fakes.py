@@ -171,10 +171,16 @@ class FakeRisk:
     feature_names: tuple[str, ...] = ("first_dimension", "num_events_seen")
 
     def assess(
-        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+        self,
+        query_QD: Vectors,
+        num_events_Q: Int64s,
+        *,
+        own_ids: Sequence[str | None],
+        silence_us_Q: Int64s | None = None,
     ) -> FakeAssessment:
         """Assess each query."""
         assert len(own_ids) == len(query_QD)
+        assert silence_us_Q is None or len(silence_us_Q) == len(query_QD)
         log_odds = 4.0 * query_QD[:, 0].astype(np.float64)
         probability = 1 / (1 + np.exp(-log_odds))
         names = np.where(probability > 0.5, "likely", "unlikely").astype(object)

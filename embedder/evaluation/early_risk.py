@@ -15,6 +15,7 @@ from embedder.evaluation.base_rates import measure_operating_figures
 from embedder.evaluation.bootstrap import compare_classifiers
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.metrics import Flags, Floats, Int64s, area_under_roc, make_ladder
+from embedder.evaluation.policy_precision import PolicyPrecision
 from embedder.evaluation.reliability import reliability_bins, reliability_by_activity
 from embedder.evaluation.results import TaskResult, not_measurable
 from embedder.evaluation.sample import draw_rows
@@ -122,6 +123,7 @@ def measure_early_risk(
     *,
     config: EvaluationConfig,
     seconds_between: Floats | None = None,
+    by_policy: tuple[PolicyPrecision, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> TaskResult:
     """Compare the probabilities that several methods gave to the test users.
@@ -134,6 +136,7 @@ def measure_early_risk(
         config: Says how often to resample, and at which base rates, precisions and so on.
         seconds_between: Mean time from one event seen to the next, of each test user; tells the
             busy from the quiet.
+        by_policy: Passed on to the result.
         notes: Passed on to the result.
     """
     name, title = risk_name(prefix), risk_title(prefix)
@@ -169,4 +172,5 @@ def measure_early_risk(
         by_activity=()
         if seconds_between is None
         else reliability_by_activity(given, is_positive_R, seconds_between[answered], config),
+        by_policy=by_policy,
     )

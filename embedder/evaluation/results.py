@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from embedder.evaluation.base_rates import OperatingFigures
 from embedder.evaluation.bootstrap import Comparison
 from embedder.evaluation.detection import Detection
+from embedder.evaluation.policy_precision import PolicyPrecision
 from embedder.evaluation.reliability import ReliabilityBin, ReliabilityGroup
 
 
@@ -23,6 +24,7 @@ class TaskResult:
         extra: Figures of one method only, such as the answered share.
         operating: Precision and recall at several base rates, for tasks with probabilities.
         by_activity: Reliability among the busy and the quiet, for the same.
+        by_policy: What `likely` turned out to mean, for the same.
         detection: When violators are seen, for the task that follows users event by event.
         refused: What was measured and must not be shown, where the leak audit refused it.
     """
@@ -37,6 +39,7 @@ class TaskResult:
     extra: dict[str, float] = field(default_factory=dict)
     operating: OperatingFigures | None = None
     by_activity: tuple[ReliabilityGroup, ...] = ()
+    by_policy: tuple[PolicyPrecision, ...] = ()
     detection: Detection | None = None
     refused: "TaskResult | None" = None
 
@@ -54,6 +57,7 @@ class TaskResult:
             "notes": list(self.notes),
             "reliability": bins,
             "reliability_by_activity": [group.to_dict() for group in self.by_activity],
+            "likely_by_policy": [policy.to_dict() for policy in self.by_policy],
             "extra": self.extra,
             "refused": None if self.refused is None else self.refused.to_dict(),
             **({} if self.operating is None else self.operating.to_dict()),

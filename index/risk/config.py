@@ -33,8 +33,8 @@ class RiskConfig(BaseModel, frozen=True, extra="forbid"):
     likely_events_min: int = Field(
         3,
         ge=1,
-        description='below so many events a user is "possible" at most: the users that a fit saw '
-        "with fewer had stopped there, and one who goes on looks like them",
+        description='below so many events a user is "possible" at most: so few tell little, and '
+        "where no silence is told, one who goes on is judged like those who stopped there",
     )
     likely_precision_by_policy: Mapping[str, Precision] = Field(
         default_factory=dict,

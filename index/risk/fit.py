@@ -2,11 +2,12 @@
 
 References are the labelled users known by T. Those of them that supervised the encoder are the
 gallery while the stack is fitted; the *window*, labelled users held out of supervision, are its
-examples, each at every age it reached. The model that is shipped has all of them as references.
+examples, each at every age it reached, and once more right after its events. The model that is
+shipped has all of them as references.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -20,12 +21,13 @@ from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
 from index.risk.calibration import Bands, Bools, choose_bands, fit_calibrator
 from index.risk.config import RiskConfig
+from index.risk.flight_fitting import FittedFlight, fit_flight, look_in_flight
 from index.risk.gallery import GALLERY_MIN, Floats, References, members, usable_ages
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
 from index.risk.neighbors import neighbor_features
 from index.risk.policies import PolicyBand, PolicyBands, PolicyVoters, fit_policy_bands, policies_of
-from index.risk.ring_rates import NO_RING, Asked
+from index.risk.ring_rates import NO_RING, Asked, RingRates
 from index.risk.stack import StackExamples, out_of_fold
 from index.vectors import Vectors
 from store.clock import to_us
@@ -90,23 +92,24 @@ def fit_risk(
     progress("fit risk", 0, 1)
     opinion = place_of_opinion(embedder)
     gallery = references_of(labelled, vectors, ring, told, opinion)
+    rates = rings.rates_among(~embedder.held_out(rings.user_ids))
     examples = window_examples(labelled, vectors, window)
-    features = neighbor_features(
-        gallery,
-        rings.rates_among(~embedder.held_out(rings.user_ids)),
-        examples.vectors,
-        examples.num_events,
-        np.full(len(examples.user), -1),
-        Asked.by_strangers(examples.ring_E(labelled, ring)),
-        config,
-    )
-    looks = stack_examples(labelled, examples, features)
+    asked = Asked.by_strangers(examples.ring_E(labelled, ring))
+    looks = stack_examples(labelled, examples, gallery, rates, asked, config)
     stack, score = out_of_fold(looks, folds=config.folds)
     calibrator = fit_calibrator(score, looks.is_violator, looks.weight_Q)
     log_odds = calibrator.to_log_odds(score)
     policy_R = policies_of(view, labelled.user_ids)
     voters = PolicyVoters(gallery, policy_R.filter(pa.array(told)))
-    bands, of_policies = fit_bands(looks, examples.num_events, log_odds, voters, config)
+    num_events, judged = examples.num_events, looks
+    fitted = fit_in_flight(
+        lake, view, embedder, labelled, window, gallery, rates, config, as_of=as_of
+    )
+    if fitted is not None:
+        judged = looks.and_also(fitted.examples)
+        num_events = np.append(num_events, fitted.num_events)
+        log_odds = np.append(log_odds, fitted.log_odds)
+    bands, of_policies = fit_bands(judged, num_events, log_odds, voters, config)
     own = PolicyBands(policy_R, of_policies)
     about = {
         "as_of": as_of.isoformat(),
@@ -116,10 +119,32 @@ def fit_risk(
         "num_examples": len(examples.user),
         "calibration": calibrator.method,
         "stack_scales": asdict(stack.scales),
+        "flight_looks": 0 if fitted is None else len(fitted.num_events),
         "policy_bands": own.to_dict(),
     }
     everyone = references_of(labelled, vectors, ring, np.ones_like(told), opinion)
-    return RiskModel(everyone, rings, stack, calibrator, bands, config, about, own)
+    flight = None if fitted is None else fitted.flight
+    return RiskModel(everyone, rings, stack, calibrator, bands, config, about, own, flight)
+
+
+def fit_in_flight(
+    lake: EventLake,
+    view: LabelView,
+    embedder: Embedder,
+    labelled: Labelled,
+    window: Bools,
+    gallery: References,
+    rates: RingRates,
+    config: RiskConfig,
+    *,
+    as_of: datetime,
+) -> FittedFlight | None:
+    """Look at the window's users in flight, and fit on that; None where too few are in it."""
+    users = np.flatnonzero(window)
+    ids = labelled.user_ids.take(pa.array(users))
+    looks = look_in_flight(lake, view, embedder, ids, as_of=as_of)
+    looks = replace(looks, user=users[looks.user])
+    return fit_flight(looks, labelled.is_violator, labelled.first_ts_us, gallery, rates, config)
 
 
 def fit_bands(
@@ -143,8 +168,19 @@ def fit_bands(
     return bands, fit_policy_bands(demanded, voters, judged, num_events_Q[chosen], log_odds)
 
 
-def stack_examples(labelled: Labelled, examples: "Examples", features: Floats) -> StackExamples:
+def stack_examples(
+    labelled: Labelled,
+    examples: "Examples",
+    gallery: References,
+    rates: RingRates,
+    asked: Asked,
+    config: RiskConfig,
+) -> StackExamples:
     """Return what the stack is fitted on: the looks with their users' classes and first days."""
+    strangers = np.full(len(examples.user), -1)
+    features = neighbor_features(
+        gallery, rates, examples.vectors, examples.num_events, strangers, asked, config
+    )
     return StackExamples(
         features,
         examples.vectors,

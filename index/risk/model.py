@@ -5,7 +5,7 @@ Shape key: `Q` queries, `D` dimensions, `F` features.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import pyarrow.ipc as ipc
 from index.answers import BandRule
 from index.risk.calibration import Bands, Calibrator, interval, to_probability
 from index.risk.config import RiskConfig
+from index.risk.flight import Flight
 from index.risk.gallery import Floats, References
 from index.risk.membership import RingMembership
 from index.risk.neighbors import FEATURES, neighbor_features
 from index.risk.policies import PolicyBand, PolicyBands, name_bands
-from index.risk.stack import Scales, Stack
+from index.risk.stack import Stack
 from index.vectors import Vectors
 from store.sequences import Int64s
 
@@ -54,11 +55,13 @@ class RiskModel:
         config: RiskConfig,
         about: Mapping[str, Any],
         policies: PolicyBands | None = None,
+        flight: Flight | None = None,
     ) -> None:
         self._references, self._stack = references, stack
         self._rings = rings.those_who_count()
         self._calibrator, self._bands, self._config = calibrator, bands, config
         self._rates = rings.rates()
+        self._flight = flight
         self._policies = policies or PolicyBands.none(len(references.user_ids))
         self.about = about
 
@@ -83,7 +86,12 @@ class RiskModel:
         )
 
     def assess(
-        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+        self,
+        query_QD: Vectors,
+        num_events_Q: Int64s,
+        *,
+        own_ids: Sequence[str | None],
+        silence_us_Q: Int64s | None = None,
     ) -> RiskAssessment:
         """Return the risk of each query.
 
@@ -91,9 +99,15 @@ class RiskModel:
             query_QD: Composite unit vectors of the space that the model was fitted in.
             num_events_Q: Events behind each vector.
             own_ids: The user that each query is, if any: the own label does not vote.
+            silence_us_Q: Time from the last event of each to the time asked about. Where it is not
+                told, everyone is judged as having stopped.
         """
         features_QF = self.features(query_QD, num_events_Q, own_ids=own_ids)
         log_odds = self._calibrator.to_log_odds(self._stack.score(features_QF, query_QD))
+        if silence_us_Q is not None and self._flight is not None:
+            log_odds = self._flight.log_odds(
+                features_QF, query_QD, num_events_Q, silence_us_Q, log_odds
+            )
         probability = to_probability(log_odds)
         votes = np.exp(features_QF[:, FEATURES.index("effective_neighbors")])
         low, high = interval(
@@ -111,10 +125,17 @@ class RiskModel:
         rules = [everyone if band is None else band.rule() for band in own]
         return RiskAssessment(probability, low, high, log_odds, named, features_QF, rules)
 
+    def nearest_policies(
+        self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
+    ) -> list[str | None]:
+        """Return the policy whose known violators each query is most like; None for none."""
+        own_Q = self._references.find(own_ids)
+        return self._policies.nearest(self._references, query_QD, num_events_Q, own_Q)
+
     def save(self, directory: Path) -> None:
         """Write the model into a folder: a description, the references, one matrix per age."""
         directory.mkdir(parents=True, exist_ok=True)
-        references, stack = self._references, self._stack
+        references = self._references
         described = {
             "about": dict(self.about),
             "config": self._config.model_dump(),
@@ -125,13 +146,8 @@ class RiskModel:
             "ages": list(references.ages),
             "opinion_at": list(references.opinion_at),
             "num_users": self._rings.num_users,
-            "stack": {
-                "mean": stack.mean_F.tolist(),
-                "deviation": stack.deviation_F.tolist(),
-                "scales": asdict(stack.scales),
-                "coefficient": stack.coefficient_X.tolist(),
-                "intercept": stack.intercept,
-            },
+            "stack": self._stack.to_dict(),
+            "flight": None if self._flight is None else self._flight.to_dict(),
         }
         (directory / DESCRIPTION).write_text(json.dumps(described, indent=1) + "\n")
         table = pa.table(
@@ -160,7 +176,8 @@ class RiskModel:
     def load(cls, directory: Path) -> "RiskModel":
         """Read what `save` wrote; matrices are memory-mapped, the caller has checked the sums.
 
-        A model from before policies had bands of their own has none.
+        A model from before policies had bands of their own has none, and one from before silences
+        were heard judges everyone as stopped.
         """
         described = json.loads((directory / DESCRIPTION).read_text())
         table, members = (_read_table(directory / name) for name in (REFERENCES, MEMBERS))
@@ -187,17 +204,11 @@ class RiskModel:
             members["is_violator"].to_numpy(),
             described["num_users"],
         )
-        stack = described["stack"]
+        flight = described.get("flight")
         return cls(
             references,
             rings,
-            Stack(
-                np.array(stack["mean"]),
-                np.array(stack["deviation"]),
-                Scales(**stack["scales"]),
-                np.array(stack["coefficient"]),
-                stack["intercept"],
-            ),
+            Stack.from_dict(described["stack"]),
             Calibrator.from_dict(described["calibrator"]),
             Bands(described["bands"]["likely"], described["bands"]["possible"]),
             RiskConfig(**described["config"]),
@@ -207,6 +218,7 @@ class RiskModel:
             )
             if "policy" in table.column_names
             else None,
+            None if flight is None else Flight.from_dict(flight),
         )
 
 

@@ -142,9 +142,16 @@ class PolicyBands:
         """Return the band that holds for each query; None for the band of everyone."""
         if not self.bands:
             return [None] * len(query_QD)
-        voters = PolicyVoters(references, self.policy_R)
-        policies = voters.nearest(query_QD, num_events_Q, own_Q)
+        policies = self.nearest(references, query_QD, num_events_Q, own_Q)
         return [None if policy is None else self.bands.get(policy) for policy in policies]
+
+    def nearest(
+        self, references: References, query_QD: Vectors, num_events_Q: Int64s, own_Q: Int64s
+    ) -> list[str | None]:
+        """Return the policy of each query, as `PolicyVoters` do, bands of its own or not."""
+        if self.policy_R.null_count == len(self.policy_R):
+            return [None] * len(query_QD)
+        return PolicyVoters(references, self.policy_R).nearest(query_QD, num_events_Q, own_Q)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return the JSON form of the bands."""

@@ -9,7 +9,8 @@ Shape key: `Q` examples, `F` neighbor features, `X` inputs of the regression, `D
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -52,6 +53,27 @@ class Stack:
         inputs = stack_inputs(features_QF, query_QD, self.mean_F, self.deviation_F, self.scales)
         return np.asarray(inputs @ self.coefficient_X + self.intercept)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "mean": self.mean_F.tolist(),
+            "deviation": self.deviation_F.tolist(),
+            "scales": asdict(self.scales),
+            "coefficient": self.coefficient_X.tolist(),
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Stack":
+        """Read what `to_dict` wrote."""
+        return cls(
+            np.array(values["mean"]),
+            np.array(values["deviation"]),
+            Scales(**values["scales"]),
+            np.array(values["coefficient"]),
+            values["intercept"],
+        )
+
 
 def stack_inputs(
     features_QF: Floats, query_QD: Vectors, mean_F: Floats, deviation_F: Floats, scales: Scales
@@ -87,6 +109,15 @@ class StackExamples:
     user_Q: Int64s
     weight_Q: Floats
     since_Q: Int64s
+
+    def and_also(self, others: "StackExamples") -> "StackExamples":
+        """Return these examples and others, whose users are numbered alike."""
+        return StackExamples(
+            *(
+                np.concatenate([mine, theirs])
+                for mine, theirs in zip(vars(self).values(), vars(others).values(), strict=True)
+            )
+        )
 
     def some(self, chosen: Bools) -> "StackExamples":
         """Return some of the examples."""

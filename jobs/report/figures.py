@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from embedder.evaluation.base_rates import BaseRate, Demand
 from embedder.evaluation.bootstrap import Estimate
 from embedder.evaluation.detection import Threshold
+from embedder.evaluation.policy_precision import PolicyPrecision
 from embedder.evaluation.reliability import format_duration
 from embedder.evaluation.results import TaskResult
 from jobs.terminal import table
 
 SHOWN_PRECISION_MAX = 0.95
 HOUR_SECONDS = 3600
+PROMISES = {
+    "kept": "kept",
+    "open": "too few to tell",
+    "broken": "broken",
+    "nobody": "nobody is likely",
+}
 
 
 def format_estimate(estimate: Estimate) -> str:
@@ -53,6 +60,29 @@ def base_rate_lines(task: TaskResult) -> list[str]:
     """Return a line per base rate that is not the test users' own: the highest precision told."""
     rates = [] if task.operating is None else task.operating.base_rates
     return [_base_rate_line(rate) for rate in rates if not rate.is_natural]
+
+
+def policy_lines(task: TaskResult) -> list[str]:
+    """Return what `likely` meant as a small table, policy by policy; nothing for other tasks."""
+    if not task.by_policy:
+        return []
+    header = ("likely under", "violators of the likely", "precision", "promised", "so far")
+    rows = [
+        [
+            name_policy(policy),
+            f"{policy.num_likely_positives:,} of {policy.num_likely:,}",
+            "-" if policy.precision is None else format_estimate(policy.precision),
+            f"{policy.promised:g}, proven on {policy.fitted_on}",
+            PROMISES[policy.verdict],
+        ]
+        for policy in task.by_policy
+    ]
+    return table(header, rows)
+
+
+def name_policy(policy: PolicyPrecision) -> str:
+    """Return what people call the users of a policy."""
+    return "no policy" if policy.policy is None else policy.policy
 
 
 def detection_lines(task: TaskResult) -> list[str]:

@@ -11,11 +11,13 @@ from embedder.evaluation.early_risk import ALL_EVENTS
 from embedder.evaluation.leak_checks import LeakAudit
 from embedder.evaluation.results import TaskResult
 from jobs.report.figures import (
+    PROMISES,
     format_estimate,
     format_lead,
     format_quartiles,
     format_recall,
     format_share,
+    name_policy,
 )
 from jobs.report.plots import plot_bars, plot_lines, plot_reliability
 from jobs.report.risk_plots import plot_detection, plot_precision_recall, plot_reliability_panels
@@ -63,6 +65,8 @@ def render_page(
     environment.filters["share"] = format_share
     environment.filters["quartiles"] = format_quartiles
     environment.filters["lead"] = format_lead
+    environment.filters["policy_name"] = name_policy
+    environment.filters["promise"] = PROMISES.__getitem__
     risks = [task for task in tasks if is_risk(task) and task.comparison is not None]
     return environment.get_template("evaluation.html.j2").render(
         title=title,

@@ -12,6 +12,7 @@ import pytest
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.early_risk import choose_cut
 from embedder.evaluation.floors import Tokenizer
+from index.answers import BandRule
 from jobs.init import run as run_init
 from jobs.measure import Trial
 from jobs.people import People, read_people
@@ -66,10 +67,14 @@ class CountingEncoder:
 class RuleAssessment:
     probability: npt.NDArray[np.float64]
     band: list[str]
+    band_rule: list[BandRule]
 
 
 class RuleRisk:
-    """The fewer events, the likelier; no answer below three, and four are likely."""
+    """The fewer events, the likelier; no answer below three, and four are likely.
+
+    Whoever has an even number of events is like spammers, of whom more is promised.
+    """
 
     def assess(
         self,
@@ -77,11 +82,27 @@ class RuleRisk:
         num_events_Q: npt.NDArray[np.int64],
         *,
         own_ids: Sequence[str | None],
+        silence_us_Q: npt.NDArray[np.int64] | None = None,
     ) -> RuleAssessment:
         assert len(query_QD) == len(num_events_Q) == len(own_ids)
         band_of = {1: "insufficient_data", 2: "insufficient_data", 4: "likely"}
         bands = [band_of.get(count, "possible") for count in num_events_Q.tolist()]
-        return RuleAssessment(1 / (1 + num_events_Q.astype(np.float64)), bands)
+        rules = [
+            BandRule("spam", 0.99, 0.0, "policy")
+            if policy
+            else BandRule(None, 0.95, 0.0, "everyone")
+            for policy in self.nearest_policies(query_QD, num_events_Q, own_ids=own_ids)
+        ]
+        return RuleAssessment(1 / (1 + num_events_Q.astype(np.float64)), bands, rules)
+
+    def nearest_policies(
+        self,
+        query_QD: npt.NDArray[np.float32],
+        num_events_Q: npt.NDArray[np.int64],
+        *,
+        own_ids: Sequence[str | None],
+    ) -> list[str | None]:
+        return ["spam" if count % 2 == 0 else None for count in num_events_Q.tolist()]
 
 
 @pytest.fixture(scope="session")

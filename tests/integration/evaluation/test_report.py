@@ -89,6 +89,20 @@ def test_early_detection_is_on_the_page_and_on_the_terminal(tasks: list[TaskResu
     assert max(map(len, lines)) < 140
 
 
+def test_what_likely_meant_is_on_the_page_and_on_the_terminal(tasks: list[TaskResult]) -> None:
+    page = render_page("Evaluation", FACTS, tasks)
+    risks = [task for task in tasks if task.by_policy]
+    assert page.count("<caption>What likely meant") == len(risks) > 0
+    spam = next(policy for policy in risks[-1].by_policy if policy.policy == "spam")
+    assert spam.precision is not None
+    assert f'<th scope="row">spam</th><td class="figure">{spam.num_users:,}</td>' in page
+    assert format_estimate(spam.precision) in page
+    assert '0.99<br><span class="note">proven on policy</span>' in page
+    (line,) = (line for line in task_lines(risks[-1]) if line.strip().startswith("spam"))
+    assert f"{spam.num_likely_positives:,} of {spam.num_likely:,}" in line
+    assert "0.99, proven on policy" in line
+
+
 def test_equal_figures_give_the_same_page(tasks: list[TaskResult]) -> None:
     assert render_page("Evaluation", FACTS, tasks) == render_page("Evaluation", FACTS, tasks)
 

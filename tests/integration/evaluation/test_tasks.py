@@ -14,7 +14,7 @@ from index.errors import TooFewLabels
 from jobs.demo_tasks import measure_evaders, measure_rings
 from jobs.measure import Trial, measure_group_task, measure_halves
 from jobs.measure_detection import look_at, measure_early_detection
-from jobs.measure_risk import assess, measure_risk
+from jobs.measure_risk import judge, measure_risk
 from jobs.people import People, read_people, read_sequences
 from store.clock import from_us
 from store.labels import LabelView
@@ -94,6 +94,29 @@ def test_risk_is_measured_at_every_prefix_on_users_of_after_the_cut(
         assert 0 < task.extra["answered_share"] < 1
 
 
+def test_likely_is_counted_by_policy_beside_what_was_promised(
+    platform: Platform, trial: Trial
+) -> None:
+    """The rule calls whoever has four events likely, and whoever has an even number a spammer."""
+    *_, task = measure_risk(trial, as_of_cut(platform, trial), RuleRisk(), with_trees=False)
+    people = trial.people
+    tested = (people.first_us_N >= trial.cut_us) & (people.label_N >= 0)
+    tested &= people.num_events_N >= 3
+    likely = tested & (people.num_events_N == 4)
+    everyone, spam, without = task.by_policy
+    assert (everyone.policy, spam.policy, without.policy) == ("everyone", "spam", None)
+    assert everyone.num_users == spam.num_users + without.num_users == tested.sum()
+    assert spam.num_likely == everyone.num_likely == likely.sum() > 0
+    assert spam.num_likely_positives == (likely & people.is_violator_N).sum()
+    assert (spam.promised, everyone.promised) == (0.99, 0.95)
+    assert spam.precision is not None
+    assert spam.precision.value == spam.num_likely_positives / spam.num_likely
+    assert (without.num_likely, without.precision, without.verdict) == (0, None, "nobody")
+    told = task.to_dict()["likely_by_policy"]
+    assert isinstance(told, list)
+    assert [one["fitted_on"] for one in told] == ["everyone", "policy", "everyone"]
+
+
 def test_users_are_looked_at_after_every_event_and_never_past_the_violation(
     platform: Platform, trial: Trial
 ) -> None:
@@ -121,10 +144,10 @@ def test_looks_are_those_at_the_same_first_events_taken_alone(trial: Trial) -> N
     assert batch is not None
     looks = look_at(trial.embedder, RuleRisk(), batch)
     for place, age in enumerate(looks.age_A.tolist()):
-        alone, answered = assess(trial.embedder, RuleRisk(), batch.head(age))
+        alone = judge(trial.embedder, RuleRisk(), batch.head(age))
         looked = np.isfinite(looks.probability_NA[:, place])
-        assert (looks.probability_NA[looked, place] == alone[looked]).all()
-        assert (looked <= answered).all()
+        assert (looks.probability_NA[looked, place] == alone.probability[looked]).all()
+        assert (looked <= alone.answered).all()
     assert (np.isfinite(looks.probability_NA).any(axis=1)).all()
 
 

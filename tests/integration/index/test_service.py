@@ -33,12 +33,14 @@ from index.errors import (
 from index.risk.rings import describe_rings
 from index.service import LookalikeService
 from index.vectors import Vectors
+from store.sequences import Int64s
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
     FIRST_TS,
     NOW,
     SPACE_ID,
+    FakeAssessment,
     FakeEmbedder,
     FakeRisk,
     build_input,
@@ -303,6 +305,40 @@ def test_risk_of_events(service: LookalikeService) -> None:
     assert long.status == "ok"
     assert long.user_id is None
     assert long.ring is None
+
+
+class HearingRisk:
+    """The fake risk, and how long it was told that users have been silent."""
+
+    feature_names = FakeRisk.feature_names
+
+    def __init__(self) -> None:
+        self.told: list[list[int]] = []
+
+    def assess(
+        self,
+        query_QD: Vectors,
+        num_events_Q: Int64s,
+        *,
+        own_ids: Sequence[str | None],
+        silence_us_Q: Int64s | None = None,
+    ) -> FakeAssessment:
+        self.told.append([] if silence_us_Q is None else silence_us_Q.tolist())
+        return FakeRisk().assess(query_QD, num_events_Q, own_ids=own_ids)
+
+
+def test_risk_hears_how_long_a_user_has_been_silent(service: LookalikeService) -> None:
+    """A stored user up to the time of the build's data, events that come with a query up to now."""
+    risk = HearingRisk()
+    embedder = FakeEmbedder(space_id=SPACE_ID)
+    hearing = LookalikeService(service.build, embedder, risk, IndexConfig(), clock=lambda: NOW)
+    hearing.risk_of_users([user_name(9), "nobody", user_name(50)])
+    last_seen = [FIRST_TS + timedelta(days=day, hours=1) for day in (9, 50)]
+    assert risk.told == [
+        [(service.data_as_of - time) // timedelta(microseconds=1) for time in last_seen]
+    ]
+    hearing.risk_of_events([[event(ts="2026-03-01T11:59:00Z"), event()]])
+    assert risk.told[1:] == [[60_000_000]]
 
 
 def test_features_have_one_row_per_id_asked(service: LookalikeService) -> None:

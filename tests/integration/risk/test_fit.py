@@ -9,6 +9,7 @@ import pytest
 
 from index.errors import TooFewLabels
 from index.risk.fit import choose_references, fit_risk, window_examples, window_of
+from index.risk.flight_fitting import LOOK_AGES, STOPPED, look_in_flight
 from index.risk.gallery import AGES, WHOLE, members, usable_ages
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
@@ -72,6 +73,39 @@ def test_who_counts_as_benign_is_what_the_encoder_was_trained_with(
     risk = fit_risk(outcome.lake, outcome.labels, outcome.embedder, as_of=AS_OF, config=RISK)
     users = outcome.lake.users(as_of=AS_OF, cutoffs=outcome.labels.cutoffs())
     assert before < risk.about["num_references"] == users.num_rows
+
+
+def test_looks_in_flight_know_nothing_of_after_the_event(outcome: Outcome) -> None:
+    columns = [column.name for column in outcome.embedder.schema.columns]
+    reading = {"as_of": AS_OF, "cutoffs": outcome.labels.cutoffs(), "columns": columns}
+    ids = pa.array(outcome.user_ids[:60], pa.string())
+    (batch,) = outcome.lake.batches(users=ids.to_pylist(), **reading)
+    looks = look_in_flight(outcome.lake, outcome.labels, outcome.embedder, ids, as_of=AS_OF)
+    reached = [int((batch.num_events >= age).sum()) for age in LOOK_AGES]
+    assert [int((looks.num_events == age).sum()) for age in LOOK_AGES] == reached
+    for age in (2, 5):
+        at = looks.num_events == age
+        seen = batch.take(looks.user[at], stop=np.full(at.sum(), age))
+        assert looks.vectors[at] == pytest.approx(
+            outcome.embedder.embed(seen, as_newcomers=True), abs=1e-5
+        )
+        place = batch.offsets[looks.user[at]] + age
+        goes_on = batch.num_events[looks.user[at]] > age
+        assert ((looks.gap_us[at] == STOPPED) == ~goes_on).all()
+        next_us = batch.ts_us[place[goes_on]]
+        assert (looks.gap_us[at][goes_on] == next_us - batch.ts_us[place[goes_on] - 1]).all()
+
+
+def test_a_long_silence_is_no_silence_told_and_a_short_one_is_heard(outcome: Outcome) -> None:
+    def log_odds(silence_us: int | None) -> np.ndarray:
+        silent = None if silence_us is None else np.full(len(outcome.user_ids), silence_us)
+        return outcome.risk.assess(
+            outcome.vectors, outcome.num_events, own_ids=outcome.user_ids, silence_us_Q=silent
+        ).log_odds
+
+    assert outcome.risk.about["flight_looks"] > outcome.risk.about["window_violators"]
+    assert log_odds(10**15) == pytest.approx(log_odds(None))
+    assert (log_odds(0) != log_odds(None)).any()
 
 
 def test_too_few_labels_are_said_openly(outcome: Outcome) -> None:

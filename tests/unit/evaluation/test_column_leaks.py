@@ -11,11 +11,11 @@ USER_E = users_of(BATCH)
 
 
 def judge(
-    role: Role, values: list[object], *, left_out: tuple[str, ...] = (), reads_text: bool = True
+    role: Role, values: list[object], *, left_out: tuple[str, ...] = (), embeds_text: bool = True
 ) -> Finding:
     batch, schema = add_column(BATCH, role, values)
     return judge_identity(
-        batch, schema, left_out=left_out, reads_text=reads_text, owned_max=0.5, confidence=0.95
+        batch, schema, left_out=left_out, embeds_text=embeds_text, owned_max=0.5, confidence=0.95
     )
 
 
@@ -38,7 +38,42 @@ def test_a_signature_in_every_text_of_a_user_is_found() -> None:
     finding = judge(Role.TEXT, values)
     assert finding.verdict is Verdict.FAIL
     assert finding.details[0].startswith("extra: 9")
-    assert judge(Role.TEXT, values, reads_text=False).verdict is Verdict.PASS
+    read = judge(Role.TEXT, values, embeds_text=False)
+    assert read.verdict is Verdict.WARN
+    assert read.details[0].startswith("extra: 9")
+
+
+@pytest.mark.parametrize("role", [Role.TEXT, Role.TARGET])
+def test_a_name_in_most_strings_of_a_user_is_told_though_none_repeats(role: Role) -> None:
+    values: list[object] = [
+        f"({row} stars) yours, User{user}@mail.org." if row % 5 else f"message {row}"
+        for row, user in enumerate(USER_E.tolist())
+    ]
+    finding = judge(role, values, left_out=("extra",) * (role is Role.TARGET), embeds_text=False)
+    assert finding.verdict is Verdict.WARN
+    assert finding.counts["naming_users"] == 1
+    assert finding.details[0].startswith("extra: 8")
+    assert "in most strings of this user" in finding.details[0]
+
+
+def test_embedded_texts_that_name_their_users_fail() -> None:
+    values: list[object] = [f"{row} by user{user}" for row, user in enumerate(USER_E.tolist())]
+    assert judge(Role.TEXT, values).verdict is Verdict.FAIL
+
+
+def test_words_that_several_users_or_few_strings_have_are_no_signatures() -> None:
+    """Two users share each name, or a name stands in a third of its user's strings."""
+    shared: list[object] = [f"{row} by {user // 2}" for row, user in enumerate(USER_E.tolist())]
+    assert judge(Role.TEXT, shared).verdict is Verdict.PASS
+    rare: list[object] = [
+        f"{row} by user{user}" if row % 3 == 0 else f"{row} by me"
+        for row, user in enumerate(USER_E.tolist())
+    ]
+    assert judge(Role.TEXT, rare).verdict is Verdict.PASS
+
+
+def test_a_text_column_without_a_string_passes() -> None:
+    assert judge(Role.TEXT, [None] * len(USER_E)).verdict is Verdict.PASS
 
 
 def test_a_session_id_that_training_does_not_leave_out_is_found() -> None:
