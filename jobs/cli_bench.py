@@ -62,6 +62,15 @@ Methods = Annotated[
     str | None, typer.Option(metavar="A,B", help="Some methods only; all if absent.")
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="Few users and steps, to try it out.")]
+Scale = Annotated[
+    bool,
+    typer.Option(
+        "--scale", help="Measure speed and memory instead, on simulated platforms of growing size."
+    ),
+]
+ScaleMax = Annotated[
+    int | None, typer.Option(min=5000, help="With --scale: events of the largest platform.")
+]
 
 
 @bench.command("encoder")
@@ -82,6 +91,8 @@ def encoder_command(
     methods: Methods = None,
     preset: Annotated[Preset, typer.Option(help="How long to train.")] = Preset.FAST,
     quick: Quick = False,
+    scale: Scale = False,
+    scale_max: ScaleMax = None,
 ) -> None:
     """Measure the encoder beside simple methods, published recipes, and itself with parts off."""
     from jobs.bench import run
@@ -100,6 +111,8 @@ def encoder_command(
         "methods": methods,
         "preset": preset.value,
         "quick": quick,
+        "scale": scale,
+        "scale-max": None if scale_max is None else str(scale_max),
     }
     report = run("encoder", output, options)
     session.answer(report.to_dict(), report.lines())

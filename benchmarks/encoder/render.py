@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.encoder.scale_render import scale_lines
+
 RESULTS_PATTERN = "encoder_*.json"
+QUALITY, SCALE = "encoder", "encoder_scale"  # themes of results
 RESULTS, PAGE = Path(__file__).parents[1] / "results", Path(__file__).parents[1] / "encoder.md"
 
 Result = Mapping[str, Any]
@@ -22,6 +25,7 @@ HEAD = """\
 
 How good the encoder is, beside simple methods, published recipes, and itself with parts off.
 `lookalike bench encoder -o DIR` measures all of it; the results here name their commands.
+With `--scale` it measures speed and memory instead.
 """
 NOTES = (
     "Nobody is judged who was learned from: where there is a cut, whoever is judged for risk was "
@@ -63,8 +67,11 @@ def main() -> None:
 
 def render(files: Sequence[Path]) -> str:
     """Return the page of these results."""
-    results = latest([json.loads(path.read_text()) for path in files])
+    found = [json.loads(path.read_text()) for path in files]
+    results = latest([result for result in found if result["theme"] == QUALITY])
     lines = [HEAD, *(f"- {note}" for note in NOTES), ""]
+    for result in latest_scale(found):
+        lines += scale_lines(result)
     for result in results:
         lines += study_lines(result)
     lines += glossary(results)
@@ -77,6 +84,12 @@ def latest(results: Sequence[Result]) -> list[Result]:
     for result in sorted(results, key=lambda result: str(result["measured_at"])):
         found[result["study"]] = result
     return [found[name] for name in sorted(found)]
+
+
+def latest_scale(results: Sequence[Result]) -> list[Result]:
+    """Return the latest result of `--scale`, if there is one."""
+    found = [result for result in results if result["theme"] == SCALE]
+    return sorted(found, key=lambda result: str(result["measured_at"]))[-1:]
 
 
 def study_lines(result: Result) -> Iterator[str]:
