@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoder.scale_render import scale_lines
+from benchmarks.encoder.writing import interval, line, number, signed_interval
 
 RESULTS_PATTERN = "encoder_*.json"
 QUALITY, SCALE = "encoder", "encoder_scale"  # themes of results
@@ -127,15 +128,15 @@ def task_lines(task: Mapping[str, Any]) -> Iterator[str]:
     title = "reciprocal rank, CSLS" if _is_ranked(task) else "AUC"
     extra = () if _is_ranked(task) else ("2+",)
     header = ["method", title, "lead", *extra, *(name for name, _ in columns), "seconds"]
-    yield _line(header)
-    yield _line(["---"] * len(header))
+    yield line(header)
+    yield line(["---"] * len(header))
     for row in task["rows"]:
         metrics = row["metrics"]
         cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
         if extra:
-            cells.append(_number(metrics["auc_answered"]["value"]))
-        cells += [_number(metrics[key]["value"]) for _, key in columns]
-        yield _line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
+            cells.append(number(metrics["auc_answered"]["value"]))
+        cells += [number(metrics[key]["value"]) for _, key in columns]
+        yield line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
     yield ""
     for method, reason in task["not_answered"].items():
         yield f"- `{method}` has no answer: {reason}."
@@ -168,34 +169,14 @@ def _lead(row: Mapping[str, Any], main: str, task: Mapping[str, Any]) -> str:
     lead = row["lead_on_best_floor"].get(main)
     if lead is None:
         return ""
-    text = f"{_signed(lead['value'])} [{_signed(lead['low'])}, {_signed(lead['high'])}]"
+    text = signed_interval(lead)
     return f"**{text}**" if lead["low"] is not None and lead["low"] > 0 else text
 
 
 def _interval(figure: Mapping[str, Any]) -> str:
     spread = figure["by_seed"]
     seeds = f" ± {max(spread) - min(spread):.3f}".replace("0.", ".") if len(spread) > 1 else ""
-    return (
-        f"{_number(figure['value'])} [{_number(figure['low'])}, {_number(figure['high'])}]{seeds}"
-    )
-
-
-def _number(value: float | None) -> str:
-    """Write a figure between 0 and 1 with three places and no leading zero."""
-    if value is None:
-        return "-"
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
-
-
-def _signed(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return ("+" if value >= 0 else "−") + _number(abs(value))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"{interval(figure)}{seeds}"
 
 
 if __name__ == "__main__":

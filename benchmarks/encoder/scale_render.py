@@ -1,7 +1,9 @@
 """The section of `encoder.md` on what the encoder costs, made from a result of `--scale`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from benchmarks.encoder.writing import table
 
 Result = Mapping[str, Any]
 
@@ -41,14 +43,14 @@ def scale_lines(result: Result) -> Iterator[str]:
         "One model of each preset embeds all platforms.\n"
     )
     yield "Events a second:\n"
-    yield from _table(SPEED_HEADER, [_speed_cells(point) for point in result["points"]])
+    yield from table(SPEED_HEADER, [_speed_cells(point) for point in result["points"]])
     yield f"Training keeps at most {kept:,} events, whole users drawn at random from there on.\n"
     rows = [
         _training_cells(point, preset, facts)
         for point in result["points"]
         for preset, facts in point["train"].items()
     ]
-    yield from _table(TRAINING_HEADER, rows)
+    yield from table(TRAINING_HEADER, rows)
     yield from _slope_lines(result)
     yield from target_lines(result)
     yield ""
@@ -110,7 +112,7 @@ def _slope_lines(result: Result) -> Iterator[str]:
                 f"{low:,} to {high:,}",
             ]
         )
-    yield from _table(("cost", "slope", "standard error", "platforms", "events"), rows)
+    yield from table(("cost", "slope", "standard error", "platforms", "events"), rows)
 
 
 def _speed_cells(point: Mapping[str, Any]) -> list[str]:
@@ -145,9 +147,3 @@ def _rate(facts: Mapping[str, Any]) -> float:
 
 def _reached(is_reached: bool) -> str:
     return "reached" if is_reached else "**not reached**"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for cells in (header, ["---"] * len(header), *rows):
-        yield f"| {' | '.join(cells)} |"
-    yield ""

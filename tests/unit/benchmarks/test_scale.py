@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.encoder.card_figures import cost_lines
 from benchmarks.encoder.scale import ScaleConfig, fit_slope, slopes, summary
 from benchmarks.encoder.scale_render import embed_speeds, scale_lines
 
@@ -106,3 +107,10 @@ def test_targets_stand_beside_what_was_measured() -> None:
 def test_small_platforms_speak_only_where_there_are_no_others() -> None:
     assert list(embed_speeds(result([point(10_000), point(100_000)]))) == [100_000]
     assert list(embed_speeds(result([point(10_000)]))) == [10_000]
+
+
+def test_the_model_card_tells_targets_and_slopes() -> None:
+    points = [point(events) for events in EVENTS]
+    text = "\n".join(cost_lines(result(points)))
+    assert "150,000 events a second" in text
+    assert "embedding, `standard` 1.00" in text
