@@ -149,9 +149,9 @@ vector can be compared with others.
   Keep exports as you keep events.
 - Networks learn from sequences of many users; how much of one user can be read back from the \
 weights was not measured.
-- A user who is erased leaves events, labels, old builds and every answer at once; the files of \
-the live build with the next rebuild, and until then the vote and place in a ring still count \
-for others.
+- A user who is erased leaves events, labels and old builds at once, every answer within seconds, \
+and the files of the live build with the next rebuild.
+  Until then the vote and place in a ring still count for others.
   **A model that was trained with the user keeps what it learned until it is trained again**; \
 set a time for that.
 - Every read of a user leaves an audit row, logs have hashed ids and no content of events.

@@ -26,7 +26,7 @@ from benchmarks.encoder.rows import RowStore
 from benchmarks.encoder.run import Report, named_alone, result_name
 from benchmarks.encoder.scale_step import EMBED, ENCODE, FILL, TFIDF, TRAIN
 from embedder.config import EmbedderConfig, Preset
-from jobs.errors import BenchmarkFailed
+from jobs.errors import BenchmarkFailed, UsageError
 from jobs.report.facts import command, commit, machine, versions
 from jobs.simulator.config import SimulatorConfig
 from store.durable import write_atomic
@@ -70,8 +70,10 @@ def run_scale(config: ScaleConfig, output: Path, *, now: datetime, report: Repor
 
     Raises:
         BenchmarkFailed: If a measurement fails.
-        UsageError: If the rows in the folder are of other settings.
+        UsageError: If no platform is so small, or the rows in the folder are of other settings.
     """
+    if not config.sizes:
+        raise UsageError(f"no platform has {config.events_max:,} events or fewer")
     output.mkdir(parents=True, exist_ok=True)
     folder = output / "rows" / SCALE
     RowStore(folder).claim(config.model_dump(mode="json", exclude={"events_max"}))
@@ -133,7 +135,8 @@ class Scale:
 
     def _row(self, step: str, size: int, preset: str = "", taught: int = 0) -> Facts:
         """Return a measurement, from its file where there is one."""
-        path = self._rows / f"{'_'.join(filter(None, (step, preset, str(size))))}.json"
+        words = (step, preset, str(size), f"by_{taught}" if taught else "")
+        path = self._rows / f"{'_'.join(filter(None, words))}.json"
         if path.exists():
             found: Facts = json.loads(path.read_text(encoding="utf-8"))
             return found
@@ -166,18 +169,12 @@ class Scale:
         return self._sizes[size]
 
     def _ask(self, step: str, size: int, preset: str, taught: int) -> Facts:
+        models = self._rows / "models"
         if step == TRAIN:
-            return self._run(step, size, ["--preset", preset])
-        return self._run(step, size, ["--model", str(self._model(taught, preset))])
-
-    def _model(self, size: int, preset: str) -> Path:
-        """Return a model's folder; an earlier run's went with its scratch space, so train anew."""
-        self._fill(size)
-        models = self._workspace(size) / "models"
-        name = self._row(TRAIN, size, preset)["model"]
-        if not (models / name).exists():
-            name = self._run(TRAIN, size, ["--preset", preset])["model"]
-        return models / str(name)
+            models.mkdir(exist_ok=True)
+            return self._run(step, size, ["--preset", preset, "--models", str(models)])
+        name = str(self._row(TRAIN, taught, preset)["model"])
+        return self._run(step, size, ["--model", str(models / name)])
 
     def _workspace(self, size: int) -> Path:
         return self._scratch / str(size) / "workspace"

@@ -36,7 +36,7 @@ def scale_lines(result: Result) -> Iterator[str]:
     yield "Every figure is of a process of its own; megabytes are its peak, libraries included."
     yield (
         "Embedding, encoding (its first part) and TF-IDF have one thread, and reading the events "
-        "is not in their times."
+        "is not in their times; in their peaks it is."
     )
     yield (
         "Short measurements are repeated: the median counts, and the highest peak. "

@@ -78,6 +78,7 @@ def train_model(options: argparse.Namespace) -> Facts:
         config=settings.embedder,
         schema_config=settings.schema_,
         plan=QUICK_PLAN if options.quick else None,
+        models_dir=options.models,
     )
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     metrics = report.manifest["metrics"]
@@ -216,7 +217,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--users", type=int)
     parser.add_argument("--preset", choices=get_args(Preset))
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--models", type=Path, help="where a trained model is written")
+    parser.add_argument("--model", type=Path, help="the trained model that is used")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=1, help="but training has the settings'")
     options = parser.parse_args()

@@ -97,3 +97,11 @@ def test_an_option_of_data_sets_is_wrong_usage(
 ) -> None:
     assert run([*ARGUMENTS, "-o", str(tmp_path), "--methods", "tfidf"]) == 2
     assert "leave out --methods" in capfd.readouterr().err
+
+
+def test_a_limit_below_the_smallest_platform_is_wrong_usage(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "encoder", "--scale", "-o", str(tmp_path), "--scale-max", "6000"]
+    assert run(arguments) == 2
+    assert "no platform has 6,000 events or fewer" in capfd.readouterr().err
