@@ -26,7 +26,7 @@ from jobs.evaluate import fit_trial_risk, task_lines
 from jobs.measure import Trial
 from jobs.measure_detection import measure_early_detection
 from jobs.measure_risk import measure_risk
-from jobs.report.facts import command, machine, versions
+from jobs.report.facts import command, commit, machine, versions
 from jobs.times import parse_time
 from store.clock import to_us
 
@@ -41,6 +41,7 @@ def main() -> None:
         "theme": "early_risk",
         "measured_at": now.isoformat(timespec="seconds"),
         "command": command(),
+        "commit": commit(),
         "seed": options.seed,
         "preset": options.preset,
         "cut": options.cut.isoformat(),

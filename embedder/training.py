@@ -99,6 +99,7 @@ def train(
     seed: int,
     config: EmbedderConfig,
     schema_config: SchemaConfig,
+    plan: TrainingPlan | None = None,
     models_dir: Path | None = None,
     now: datetime | None = None,
     progress: Progress = lambda what, done, total: None,
@@ -112,6 +113,7 @@ def train(
         seed: Of every random choice.
         config: Of the vector.
         schema_config: Roles of columns.
+        plan: Sizes and length in place of the preset's; the manifest has it.
         models_dir: Where to write; the workspace's models if not given.
         now: The time that the manifest gives; the clock's if not given.
         progress: Told what is done, how far, of how much.
@@ -120,7 +122,7 @@ def train(
         NotEnoughData: If there is too little to learn from.
         LakeEmpty: If no event is visible.
     """
-    begun = monotonic()
+    begun, plan = monotonic(), plan or PLANS[preset]
     lake = EventLake(workspace)
     view = LabelStore(Database(workspace.ops_url)).as_of(as_of)
     schema = infer_schema(lake, as_of=as_of, config=schema_config, cutoffs=view.cutoffs())
@@ -134,7 +136,7 @@ def train(
         seed=seed,
     )
     with deterministic(config.threads):
-        trained = fit_all(gathered, schema, config, PLANS[preset], seed=seed, progress=progress)
+        trained = fit_all(gathered, schema, config, plan, seed=seed, progress=progress)
     about = {
         "created_at": (now or datetime.now(UTC)).isoformat(),
         "as_of": as_of.isoformat(),
@@ -144,7 +146,7 @@ def train(
         "schema": schema.to_dict(),
         "holdout_share": config.holdout_share,
         "config": config.model_dump(),
-        "plan": PLANS[preset].model_dump(),
+        "plan": plan.model_dump(),
         **describe_outcome(gathered, trained),
     }
     folder = write_model(

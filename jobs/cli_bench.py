@@ -55,6 +55,15 @@ Methods = Annotated[
     str | None, typer.Option(metavar="A,B", help="Some methods only; all if absent.")
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="Few users and steps, to try it out.")]
+Scale = Annotated[
+    bool,
+    typer.Option(
+        "--scale", help="Measure speed and memory instead, on simulated platforms of growing size."
+    ),
+]
+ScaleMax = Annotated[
+    int | None, typer.Option(min=5000, help="With --scale: events of the largest platform.")
+]
 
 
 @bench.command("encoder")
@@ -75,6 +84,8 @@ def encoder_command(
     methods: Methods = None,
     preset: PresetOption = Preset.FAST,
     quick: Quick = False,
+    scale: Scale = False,
+    scale_max: ScaleMax = None,
 ) -> None:
     """Measure the encoder beside simple methods, published recipes, and itself with parts off."""
     from jobs.bench import run
@@ -93,6 +104,8 @@ def encoder_command(
         "methods": methods,
         "preset": preset.value,
         "quick": quick,
+        "scale": scale,
+        "scale-max": None if scale_max is None else str(scale_max),
     }
     report = run("encoder", output, options)
     session.answer(report.to_dict(), report.lines())

@@ -2,25 +2,39 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from benchmarks.encoder.config import BenchmarkConfig
 from benchmarks.encoder.registry import CANDIDATES
 from benchmarks.encoder.run import run
+from benchmarks.encoder.scale import ScaleConfig, run_scale
 from jobs.bench import ERROR
 from jobs.cli import INTERRUPTED, explain_error
 from jobs.errors import UsageError
 from jobs.times import parse_time
 
+_QUALITY_ALONE = (
+    *("data", "cut", "until", "strict_type", "strict_columns", "without", "within", "unverified"),
+    "methods",
+)
+_QUALITY = (*_QUALITY_ALONE, "users", "seeds", "preset", "quick")
+
+Config = TypeVar("Config", bound=BaseModel)
+
 
 def main() -> int:
     """Run the benchmark and return the exit status; an error is one line on stderr."""
     try:
-        options = _parse()
-        run(_config(options), options.output, now=datetime.now(UTC), report=_tell)
+        options, now = _parse(), datetime.now(UTC)
+        if options.scale:
+            run_scale(_scale_config(options), options.output, now=now, report=_tell)
+        else:
+            run(_config(options), options.output, now=now, report=_tell)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the process's edge: what is unexpected is kept whole
@@ -31,12 +45,28 @@ def main() -> int:
 
 
 def _config(options: argparse.Namespace) -> BenchmarkConfig:
-    values = {key: value for key, value in vars(options).items() if key != "output"}
+    return _checked(BenchmarkConfig, {name: getattr(options, name) for name in _QUALITY})
+
+
+def _scale_config(options: argparse.Namespace) -> ScaleConfig:
+    """Return what `--scale` measures: platforms of its own, so options of data sets are refused."""
+    for name in _QUALITY_ALONE:
+        if getattr(options, name):
+            raise UsageError(f"--scale simulates its platforms: leave out {_flag(name)}")
+    values = {"seed": (options.seeds or (0,))[0], "quick": options.quick}
+    return _checked(ScaleConfig, values | {"events_max": options.scale_max})
+
+
+def _checked(model: type[Config], values: Mapping[str, object]) -> Config:
     try:
-        return BenchmarkConfig(**{key: value for key, value in values.items() if value is not None})
+        return model(**{key: value for key, value in values.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _parse() -> argparse.Namespace:
@@ -58,6 +88,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--methods", type=_words, help=f"some of {', '.join(names)}")
     parser.add_argument("--preset")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--scale-max", type=int)
     return parser.parse_args()
 
 

@@ -9,6 +9,7 @@ Shape key: `B` users of a batch, `D` dimensions of the composite vector.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def fit_ours(study: Study, *, seed: int, variant: Variant) -> Fitted:
     ours = Ours(study, variant, seed=seed)
     judges: dict[str, Judge] = {variant.name: ours.judge}
     rankers: dict[str, Ranker] = {variant.name: ours.rank}
-    if variant.in_parts:
+    if variant.in_parts and seed == study.config.seed:
         judges |= ours.judges_of_parts()
         rankers |= ours.rankers_of_parts()
     return Fitted(judges, rankers)
@@ -104,8 +105,14 @@ class Ours:
         self._seen: tuple[str, list[Vectors]] = "", []
 
     def judge(self, task: RiskTask) -> Floats:
-        """Return the risk of each user, as the risk model has it."""
-        return self._assess(self._embedder, self._whole_risk(), task)
+        """Return the risk of each user, as a build has it; without rings if anything is altered."""
+        whole = self._variant.in_parts
+        risk = self._whole_risk() if whole else self._risk_without_rings
+        return self._assess(self._embedder, risk, task)
+
+    @cached_property
+    def _risk_without_rings(self) -> RiskModel:
+        return self._fit_without_rings(self._embedder)
 
     def rank(self, task: RetrievalTask) -> list[Vectors]:
         """Return the composite vectors; those of the latest task are kept."""
@@ -205,6 +212,7 @@ class Ours:
                 embedder,
                 as_of=people.as_of,
                 config=self._settings.risk,
+                in_flight=False,  # first events of everybody are asked for, no looks in between
             )
         except TooFewLabels as error:
             raise Unanswerable(str(error)) from error

@@ -10,7 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.encoder.scale_render import scale_lines
+from benchmarks.encoder.writing import interval, line, number, signed_interval
+
 RESULTS_PATTERN = "encoder_*.json"
+QUALITY, SCALE = "encoder", "encoder_scale"  # themes of results
 RESULTS, PAGE = Path(__file__).parents[1] / "results", Path(__file__).parents[1] / "encoder.md"
 
 Result = Mapping[str, Any]
@@ -22,6 +26,7 @@ HEAD = """\
 
 How good the encoder is, beside simple methods, published recipes, and itself with parts off.
 `lookalike bench encoder -o DIR` measures all of it; the results here name their commands.
+With `--scale` it measures speed and memory instead.
 """
 NOTES = (
     "Nobody is judged who was learned from: where there is a cut, whoever is judged for risk was "
@@ -63,8 +68,11 @@ def main() -> None:
 
 def render(files: Sequence[Path]) -> str:
     """Return the page of these results."""
-    results = latest([json.loads(path.read_text()) for path in files])
+    found = [json.loads(path.read_text()) for path in files]
+    results = latest([result for result in found if result["theme"] == QUALITY])
     lines = [HEAD, *(f"- {note}" for note in NOTES), ""]
+    for result in latest_scale(found):
+        lines += scale_lines(result)
     for result in results:
         lines += study_lines(result)
     lines += glossary(results)
@@ -77,6 +85,12 @@ def latest(results: Sequence[Result]) -> list[Result]:
     for result in sorted(results, key=lambda result: str(result["measured_at"])):
         found[result["study"]] = result
     return [found[name] for name in sorted(found)]
+
+
+def latest_scale(results: Sequence[Result]) -> list[Result]:
+    """Return the latest result of `--scale`, if there is one."""
+    found = [result for result in results if result["theme"] == SCALE]
+    return sorted(found, key=lambda result: str(result["measured_at"]))[-1:]
 
 
 def study_lines(result: Result) -> Iterator[str]:
@@ -135,15 +149,15 @@ def _table(task: Mapping[str, Any]) -> Iterator[str]:
     title = "reciprocal rank, CSLS" if _is_ranked(task) else "AUC"
     extra = () if _is_ranked(task) else ("2+",)
     header = ["method", title, "lead", *extra, *(name for name, _ in columns), "seconds"]
-    yield _line(header)
-    yield _line(["---"] * len(header))
+    yield line(header)
+    yield line(["---"] * len(header))
     for row in task["rows"]:
         metrics = row["metrics"]
-        cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
+        cells = [_name(row, task), interval(metrics[main]), _lead(row, main, task)]
         if extra:
-            cells.append(_number(metrics["auc_answered"]["value"]))
-        cells += [_number(metrics[key]["value"]) for _, key in columns]
-        yield _line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
+            cells.append(number(metrics["auc_answered"]["value"]))
+        cells += [number(metrics[key]["value"]) for _, key in columns]
+        yield line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
 
 
 def _is_ranked(task: Mapping[str, Any]) -> bool:
@@ -160,34 +174,14 @@ def _lead(row: Mapping[str, Any], main: str, task: Mapping[str, Any]) -> str:
     lead = row["lead_on_best_floor"].get(main)
     if lead is None:
         return ""
-    text = f"{_signed(lead['value'])} [{_signed(lead['low'])}, {_signed(lead['high'])}]"
+    text = signed_interval(lead)
     return f"**{text}**" if lead["low"] is not None and lead["low"] > 0 else text
 
 
 def _interval(figure: Mapping[str, Any]) -> str:
     spread = figure["by_seed"]
     seeds = f" ± {max(spread) - min(spread):.3f}".replace("0.", ".") if len(spread) > 1 else ""
-    return (
-        f"{_number(figure['value'])} [{_number(figure['low'])}, {_number(figure['high'])}]{seeds}"
-    )
-
-
-def _number(value: float | None) -> str:
-    """Write a figure between 0 and 1 with three places and no leading zero."""
-    if value is None:
-        return "-"
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
-
-
-def _signed(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return ("+" if value >= 0 else "−") + _number(abs(value))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"{interval(figure)}{seeds}"
 
 
 if __name__ == "__main__":

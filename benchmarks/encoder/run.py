@@ -60,7 +60,7 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
                 "tasks": tasks,
                 "unmeasured": [vars(task) for task in agenda.unmeasured],
             }
-            path = output / _file_name(study.name, now)
+            path = output / result_name(study.name, now)
             write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
             written.append(path)
     page = output / "encoder.md"
@@ -144,7 +144,7 @@ def _circumstances(config: BenchmarkConfig, study: Study, seconds: float) -> Map
     # ru_maxrss is in kilobytes on Linux, in bytes on macOS
     unit = 1024 if sys.platform == "linux" else 1024**2
     return {
-        "command": _named_alone(command()),
+        "command": named_alone(command()),
         "commit": commit(),
         "seeds": list(config.seeds),
         "preset": "quick" if config.quick else config.preset,
@@ -167,12 +167,13 @@ def _circumstances(config: BenchmarkConfig, study: Study, seconds: float) -> Map
     }
 
 
-def _named_alone(called: str) -> str:
+def named_alone(called: str) -> str:
     """Return a command with its paths by their last names: folders are of one machine."""
     return " ".join(Path(word).name if "/" in word else word for word in called.split(" "))
 
 
-def _file_name(study: str, now: datetime) -> str:
+def result_name(study: str, now: datetime) -> str:
+    """Return the name of a result file: what was measured, on what hardware, when."""
     facts = machine()
     processor = re.sub(r"[^a-z0-9]+", "-", str(facts["processor"]).lower()).strip("-")
     return f"encoder_{study}_{processor}-{facts['cores']}-cores_{now:%Y-%m-%d}.json"

@@ -70,9 +70,12 @@ def fit_risk(
     as_of: datetime,
     config: RiskConfig,
     rings: RingMembership | None = None,
+    in_flight: bool = True,
     progress: Progress = lambda what, done, total: None,
 ) -> RiskModel:
     """Fit on what was known at a time.
+
+    Without `in_flight`, users who may act again in a minute are judged as those who stopped.
 
     Raises:
         TooFewLabels: If there are not enough held-out labels of both classes; a build then has no
@@ -102,9 +105,11 @@ def fit_risk(
     policy_R = policies_of(view, labelled.user_ids)
     voters = PolicyVoters(gallery, policy_R.filter(pa.array(told)))
     num_events, judged = examples.num_events, looks
-    fitted = fit_in_flight(
-        lake, view, embedder, labelled, window, gallery, rates, config, as_of=as_of
-    )
+    fitted = None
+    if in_flight:
+        fitted = fit_in_flight(
+            lake, view, embedder, labelled, window, gallery, rates, config, as_of=as_of
+        )
     if fitted is not None:
         judged = looks.and_also(fitted.examples)
         num_events = np.append(num_events, fitted.num_events)

@@ -1,0 +1,60 @@
+"""How figures are written in the pages that are made of results."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+PROGRAMS = {
+    "__main__.py": "python -m benchmarks.encoder",
+    "early_risk.py": "python -m benchmarks.early_risk",
+}
+
+
+def number(value: float | None) -> str:
+    """Write a figure between 0 and 1 with three places and no leading zero."""
+    if value is None:
+        return "-"
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def signed(value: float | None) -> str:
+    """Write a difference with its sign."""
+    if value is None:
+        return "-"
+    return ("+" if value >= 0 else "−") + number(abs(value))
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """Write a figure with its interval."""
+    return f"{number(figure['value'])} [{number(figure['low'])}, {number(figure['high'])}]"
+
+
+def signed_interval(figure: Mapping[str, Any]) -> str:
+    """Write a difference with its interval."""
+    return f"{signed(figure['value'])} [{signed(figure['low'])}, {signed(figure['high'])}]"
+
+
+def percent(share: float) -> str:
+    """Write a share in percent, with as many places as small ones need."""
+    return f"{share * 100:.3g} %"
+
+
+def line(cells: Sequence[str]) -> str:
+    """Return a row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a table and an empty line after it; nothing where there are no rows."""
+    if rows:
+        yield line(header)
+        yield line(["---"] * len(header))
+        yield from (line(row) for row in rows)
+        yield ""
+
+
+def runnable(command: str) -> str:
+    """Return the command of a result as one would type it."""
+    program, _, options = command.partition(" ")
+    return f"{PROGRAMS.get(PurePath(program).name, program)} {options}".strip()
