@@ -187,5 +187,7 @@ def draw_look_alikes(nearest_NK: Int64s, rng: np.random.Generator) -> Int64s:
 
 def cosines(first: list[Floats], second: list[Floats], rows: Int64s) -> torch.Tensor:
     """Return the cosine of every part between some rows of both sides, parts x rows x rows."""
-    pairs = [a[rows] @ b[rows].T for a, b in zip(first, second, strict=True)]
-    return torch.from_numpy(np.stack(pairs))
+    # torch's threads sleep when they wait; NumPy's would spin, hundreds of times for small products
+    sides = (map(torch.from_numpy, side) for side in (first, second))
+    at = torch.from_numpy(rows)
+    return torch.stack([a[at] @ b[at].T for a, b in zip(*sides, strict=True)])
