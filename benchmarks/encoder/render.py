@@ -153,7 +153,7 @@ def _table(task: Mapping[str, Any]) -> Iterator[str]:
     yield line(["---"] * len(header))
     for row in task["rows"]:
         metrics = row["metrics"]
-        cells = [_name(row, task), interval(metrics[main]), _lead(row, main, task)]
+        cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
         if extra:
             cells.append(number(metrics["auc_answered"]["value"]))
         cells += [number(metrics[key]["value"]) for _, key in columns]
