@@ -53,7 +53,7 @@ def describe_opinion(opinion: Opinion) -> dict[str, Any]:
 def restore_opinion(
     described: dict[str, Any] | None, featurizer: Featurizer, tensors: Tensors
 ) -> Opinion | None:
-    """Build the opinion from its two halves."""
+    """Build the opinion from its two halves; one from before sentences were heard hears none."""
     if described is None:
         return None
     prefix = "opinion.trees."
@@ -74,7 +74,7 @@ def restore_opinion(
         tensors["opinion.head"],
         described["head_bias"],
         (of_head, of_trees, offset),
-        restore_sentences(described["sentences"], tensors),
+        restore_sentences(described.get("sentences"), tensors),
     )
 
 

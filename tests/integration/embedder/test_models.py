@@ -17,6 +17,7 @@ from embedder.model_files import (
     list_models,
     newest_model,
     read_manifest,
+    space_of,
     write_model,
 )
 from store.sequences import SequenceBatch
@@ -126,6 +127,18 @@ def test_a_changed_description_is_noticed(model: Path, part: str) -> None:
     (model / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(ModelCorrupt, match="changed"):
         Embedder.load(model)
+
+
+def test_a_model_of_before_clocks_were_refused_and_sentences_heard_gives_the_same_vectors(
+    model: Path, people: SequenceBatch
+) -> None:
+    vectors = Embedder.load(model).embed(people)
+    manifest = json.loads((model / MANIFEST).read_text())
+    del manifest["model"]["has_clock"], manifest["model"]["opinion"]["sentences"]
+    checksum = manifest["checksums"][WEIGHTS]
+    manifest["space_id"] = space_of(checksum, manifest["model"], manifest["schema"])
+    (model / MANIFEST).write_text(json.dumps(manifest))
+    np.testing.assert_array_equal(Embedder.load(model).embed(people), vectors)
 
 
 def test_a_manifest_that_is_no_json_or_of_another_format_is_refused(model: Path) -> None:
