@@ -101,11 +101,13 @@ the two are *level*.
 FAILURES = """\
 ## Known failures
 
-- **A look in between is judged as a stop.** The risk has seen users who stopped at 2, 3, 5, 10, \
-20 or 50 events; somebody looked at on the way, after four events, say, is judged like those who \
-stopped there, many of whom were banned.
-  So users looked at after every event are called risky too often, and nobody is `likely` at \
-two events for that reason ([decision](adr/0005-equal-age-risk.md)).
+- **A pause is told from a stop by the length of the silence alone.** Right after an event users \
+are judged like all who came so far, after a long silence like those who stopped; where no \
+silence is told, as in figures by first events, everyone is judged as having stopped.
+  Whether a moderator looked meanwhile is not told \
+([decision](adr/0005-equal-age-risk.md)).
+  Early detection in results of before the risk heard silences, and in those whose commit is not \
+recorded, has more alarms.
 - **The vectors of users whose labels the encoder was told bear these labels.** Similarity among \
 known violators looks better than it is for newcomers; risk is fitted and proven on users whose \
 labels it was not told.
