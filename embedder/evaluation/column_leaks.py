@@ -20,6 +20,7 @@ from embedder.evaluation.leak_checks import (
 from embedder.evaluation.metrics import Flags
 from embedder.evaluation.sample import owners
 from embedder.evaluation.signatures import signed_share
+from embedder.featurizer import TIME
 from embedder.fields import count_users
 from embedder.hashing import MISSING, hash_column
 from store.schema import EventSchema, Role
@@ -76,7 +77,7 @@ def judge_identity(
     Args:
         batch: The training users.
         schema: Roles of the columns.
-        left_out: Columns that training leaves out.
+        left_out: Columns that training leaves out, `ts` for the clock.
         embeds_text: Whether texts are embedded, too.
         owned_max: Largest share of events whose value is one user's alone that training keeps.
         confidence: Coverage of the intervals.
@@ -131,6 +132,11 @@ def _identity(
         f"{name}: {percent(signed[name])} of its strings name their user, by a word that is in "
         "most strings of this user and in nobody else's"
         for name in naming
+    ]
+    details += [
+        f"{name}: users have one time for all of their events; it is not learned from"
+        for name in left_out
+        if name == TIME
     ]
     warned = Verdict.WARN if beside or naming else Verdict.PASS
     rows = [

@@ -86,6 +86,14 @@ def test_a_session_id_that_training_does_not_leave_out_is_found() -> None:
     )
 
 
+def test_a_clock_that_training_leaves_out_is_told() -> None:
+    finding = judge(Role.CATEGORY, ["all the same"] * len(USER_E), left_out=("ts",))
+    assert finding.verdict is Verdict.WARN
+    assert finding.details == (
+        "ts: users have one time for all of their events; it is not learned from",
+    )
+
+
 def test_texts_and_numbers_that_hardly_repeat_name_nobody() -> None:
     rng = np.random.default_rng(0)
     assert judge(Role.TEXT, [f"event {row}" for row in range(len(USER_E))]).verdict is Verdict.PASS
