@@ -146,7 +146,7 @@ def _count_users(
 def _count_runs(strings: pa.LargeStringArray, users_FKS: Floats) -> npt.NDArray[np.float64]:
     """Return how many told users of each fold and class used each run, F x 2 x V."""
     counts = np.zeros((BUCKETS, 2 * FOLDS))
-    for first, piece in _pieces(strings):
+    for first, piece in string_pieces(strings):
         users_SK = users_FKS[:, :, first : first + len(piece)].reshape(2 * FOLDS, -1).T
         for runs_SV in _runs(piece):
             counts += runs_SV.T @ users_SK
@@ -156,7 +156,7 @@ def _count_runs(strings: pa.LargeStringArray, users_FKS: Floats) -> npt.NDArray[
 def mean_weights(strings: pa.LargeStringArray, weight_VK: Floats) -> Floats:
     """Return the mean weights of each string's runs, S x K; NaN of a string without any."""
     means = np.empty((len(strings), weight_VK.shape[1]), dtype=np.float32)
-    for first, piece in _pieces(strings):
+    for first, piece in string_pieces(strings):
         total_SK = np.zeros((len(piece), weight_VK.shape[1]))
         count_S1 = np.zeros((len(piece), 1), dtype=np.int64)
         for runs_SV in _runs(piece):
@@ -187,7 +187,7 @@ def distinct_strings(batch: SequenceBatch, name: str) -> tuple[pa.LargeStringArr
     return pc.utf8_slice_codeunits(strings, 0, CHARACTERS), codes
 
 
-def _pieces(strings: pa.LargeStringArray) -> Iterator[tuple[int, pa.LargeStringArray]]:
+def string_pieces(strings: pa.LargeStringArray) -> Iterator[tuple[int, pa.LargeStringArray]]:
     """Cut strings into bounded pieces, each with the place of its first."""
     for first in range(0, len(strings), STRINGS_AT_ONCE):
         yield first, strings.slice(first, STRINGS_AT_ONCE)

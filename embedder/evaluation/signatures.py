@@ -4,7 +4,7 @@ A name or an address in every message, an own folder in every path. Such strings
 whole, so they are looked at word by word.
 
 Shape key: `B` users of a batch, `E` events, `P` pairs of a user and a string, `O` occurrences of a
-word in the string of a pair, `S` distinct strings.
+word in the string of a pair, `S` distinct strings, `W` distinct words of each of them.
 """
 
 import string
@@ -18,9 +18,10 @@ from embedder.evaluation.intervals import estimate_share
 from embedder.evaluation.metrics import Flags, Int64s
 from embedder.evaluation.sample import owners
 from embedder.hashing import MISSING, Hashes, hash_column, mix
-from embedder.wording import distinct_strings
+from embedder.wording import distinct_strings, string_pieces
 from store.sequences import SequenceBatch
 
+OCCURRENCES_AT_ONCE = 1 << 22
 STRINGS_MIN = 3  # of a user: with fewer every rare word looks like a habit
 
 
@@ -36,7 +37,8 @@ def signed_share(batch: SequenceBatch, name: str, *, confidence: float) -> Estim
         name: The column.
         confidence: Coverage of the interval.
 
-    Cost: a sort of the words of every user's different strings.
+    Cost: a sort of the words of every user's different strings; beside a hash for each distinct
+    word of each string, memory is bounded by `OCCURRENCES_AT_ONCE`.
     """
     strings, code_E = distinct_strings(batch, name)
     has_E = code_E >= 0
@@ -59,7 +61,14 @@ def signed_share(batch: SequenceBatch, name: str, *, confidence: float) -> Estim
 
 
 def _words_of(strings: pa.LargeStringArray) -> tuple[Hashes, Int64s]:
-    """Return the distinct words of each string, one string after the other, and where each ends."""
+    """Return the distinct words of each string, one string after the other, and how many, S."""
+    pieces = [_words_of_some(some) for _, some in string_pieces(strings)]
+    return np.concatenate([hash_W for hash_W, _ in pieces]), np.concatenate(
+        [size_S for _, size_S in pieces]
+    )
+
+
+def _words_of_some(strings: pa.LargeStringArray) -> tuple[Hashes, Int64s]:
     lower = pc.utf8_lower(strings)
     kinds = pc.utf8_split_whitespace(lower), pc.split_pattern_regex(lower, r"[\s\pP\pS]+")
     hash_O = np.concatenate([_hashes(pc.list_flatten(lists)) for lists in kinds])
@@ -68,8 +77,7 @@ def _words_of(strings: pa.LargeStringArray) -> tuple[Hashes, Int64s]:
     string_O, hash_O = string_O[order].astype(np.int64), hash_O[order]
     is_new = (np.diff(string_O, prepend=-1) != 0) | (hash_O != np.roll(hash_O, 1))
     kept = is_new & (hash_O != MISSING)
-    ends_S = np.cumsum(np.bincount(string_O[kept], minlength=len(strings)))
-    return hash_O[kept], ends_S
+    return hash_O[kept], np.bincount(string_O[kept], minlength=len(strings))
 
 
 def _hashes(words: pa.Array) -> Hashes:
@@ -80,13 +88,26 @@ def _hashes(words: pa.Array) -> Hashes:
 def _signed(
     user_P: Int64s, string_P: Int64s, num_strings_B: Int64s, words: tuple[Hashes, Int64s]
 ) -> Flags:
-    """Return which pairs' strings hold a signature of the pair's user."""
-    hash_W, ends_S = words
-    size_S = np.diff(ends_S, prepend=0)
+    """Return which pairs' strings hold a signature of the pair's user, by parts of the words."""
+    hash_W, size_S = words
+    string_W = np.repeat(np.arange(len(size_S), dtype=np.int32), size_S)
+    num_parts = np.uint64(-(-int(size_S[string_P].sum()) // OCCURRENCES_AT_ONCE))
+    signed_P = np.zeros(len(user_P), dtype=np.bool_)
+    for part in range(int(num_parts)):
+        mine = hash_W % num_parts == part
+        sizes = np.bincount(string_W[mine], minlength=len(size_S))
+        signed_P |= _signed_by(user_P, string_P, num_strings_B, (hash_W[mine], sizes))
+    return signed_P
+
+
+def _signed_by(
+    user_P: Int64s, string_P: Int64s, num_strings_B: Int64s, words: tuple[Hashes, Int64s]
+) -> Flags:
+    hash_W, size_S = words
     size_P = size_S[string_P]
     pair_O = np.repeat(np.arange(len(user_P)), size_P)
     place_O = np.arange(len(pair_O)) - np.repeat(np.cumsum(size_P) - size_P, size_P)
-    hash_O = hash_W[(ends_S - size_S)[string_P][pair_O] + place_O]
+    hash_O = hash_W[(np.cumsum(size_S) - size_S)[string_P][pair_O] + place_O]
     user_O = user_P[pair_O]
     _, first, habit_O, count = np.unique(
         hash_O ^ mix(user_O.astype(np.uint64) + np.uint64(1)),

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from embedder import wording
+from embedder.evaluation import signatures
 from embedder.evaluation.column_leaks import judge_identity, judge_leak_columns
 from embedder.evaluation.leak_checks import Finding, Verdict
 from store.schema import Role
@@ -70,6 +72,19 @@ def test_words_that_several_users_or_few_strings_have_are_no_signatures() -> Non
         for row, user in enumerate(USER_E.tolist())
     ]
     assert judge(Role.TEXT, rare).verdict is Verdict.PASS
+
+
+def test_signatures_do_not_depend_on_how_many_words_are_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values: list[object] = [
+        f"{row} by user{user}" if row % (1 + user % 3) == 0 else f"{row} by me"
+        for row, user in enumerate(USER_E.tolist())
+    ]
+    whole = judge(Role.TEXT, values).rows
+    monkeypatch.setattr(signatures, "OCCURRENCES_AT_ONCE", 100)
+    monkeypatch.setattr(wording, "STRINGS_AT_ONCE", 7)
+    assert judge(Role.TEXT, values).rows == whole
 
 
 def test_a_text_column_without_a_string_passes() -> None:
