@@ -22,7 +22,7 @@ from embedder.wording import distinct_strings
 from store.sequences import Int64s, SequenceBatch
 
 DIM, EARLY_EVENTS, FITTED_STRINGS = 32, 20, 20_000
-EVENTS_AT_ONCE = 262_144
+EVENTS_AT_ONCE = STRINGS_AT_ONCE = 262_144
 WORDS = r"^[^\d]*\pL[^\d]*$|\pL\s|\s\pL"  # letters and no digit at all, or several words
 
 
@@ -44,12 +44,19 @@ class Sentences:
     rotation_WD: Floats
 
     def read(self, batch: SequenceBatch) -> "Read":
-        """Embed the early strings of a batch; linear in the distinct ones."""
+        """Embed the early strings of a batch; linear in the distinct ones.
+
+        Beyond the result, memory is bounded by `STRINGS_AT_ONCE`.
+        """
         vectors, codes = [], []
         for name in self.columns:
             texts, code_E = early_strings(batch, name)
-            centred: Floats = encode_texts(texts, self.folder) - self.mean_W
-            vectors.append(np.asarray(centred @ self.rotation_WD, dtype=np.float32))
+            vectors_SD = np.empty((len(texts), self.rotation_WD.shape[1]), dtype=np.float32)
+            for first in range(0, len(texts), STRINGS_AT_ONCE):
+                some = slice(first, first + STRINGS_AT_ONCE)
+                centred: Floats = encode_texts(texts[some], self.folder) - self.mean_W
+                vectors_SD[some] = centred @ self.rotation_WD
+            vectors.append(vectors_SD)
             codes.append(code_E)
         return Read(tuple(vectors), tuple(codes))
 

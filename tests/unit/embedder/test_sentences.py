@@ -1,8 +1,10 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from embedder import sentences
-from embedder.sentences import EARLY_EVENTS, Read, early_strings, fit_sentences
+from embedder.sentences import EARLY_EVENTS, Read, Sentences, early_strings, fit_sentences
 from embedder.slices import Spans
 from tests.unit.embedder.test_wording import talkers
 
@@ -42,6 +44,25 @@ def test_means_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     whole = read.means(spans)
     monkeypatch.setattr(sentences, "EVENTS_AT_ONCE", 64)
     np.testing.assert_array_equal(read.means(spans), whole)
+
+
+def test_strings_are_embedded_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each embedding is told by the string alone, as a sentence model's would be."""
+    asked: list[int] = []
+
+    def encode(texts: Sequence[str], folder: str) -> np.ndarray:
+        asked.append(len(texts))
+        return np.array([[len(text), text.count("e"), 1] for text in texts], np.float32)
+
+    monkeypatch.setattr(sentences, "encode_texts", encode)
+    batch = talkers([["a castle", "river", "the sea"], ["garden", "river"], ["p83fa11"]])
+    rotation = np.array([[1, 0], [0, 2], [0, 0]], np.float32)
+    model = Sentences(("page",), "no folder", "", np.array([1, 0, 0], np.float32), rotation)
+    whole = model.read(batch).vectors[0]
+    np.testing.assert_array_equal(whole, [[7, 2], [4, 2], [6, 4], [5, 2]])
+    monkeypatch.setattr(sentences, "STRINGS_AT_ONCE", 3)
+    np.testing.assert_array_equal(model.read(batch).vectors[0], whole)
+    assert asked == [4, 3, 1]
 
 
 def test_ids_alone_need_no_sentence_model() -> None:
