@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from embedder.featurizer import EncodedEvents, Featurizer, SlotRange
+from embedder.featurizer import EncodedEvents, Featurizer, SlotRange, name_of_slots
 from embedder.fields import HashedField
 from embedder.hashing import MISSING, Hashes, mix
 from store.sequences import Int64s
@@ -45,9 +45,9 @@ class ProfileModel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the weighted fields."""
-        fields: tuple[SlotRange | HashedField, ...] = (*self.fields, *self.hashed)
-        return tuple(field.name for field in fields)
+        """Names of the weighted fields; a column called as a derived field is none of these."""
+        hashed = (name_of_slots(field.name) for field in self.hashed)
+        return (*(field.name for field in self.fields), *hashed)
 
     @property
     def slot_scale(self) -> Floats:

@@ -6,7 +6,7 @@ import pytest
 
 from embedder.composite import unit_rows
 from embedder.config import FeaturizerConfig
-from embedder.featurizer import fit_featurizer
+from embedder.featurizer import fit_featurizer, name_of_slots
 from embedder.profiles import Floats, fit_profiles
 from embedder.weighting import (
     DAY_US,
@@ -17,7 +17,7 @@ from embedder.weighting import (
     solve_weights,
     weights_of_fields,
 )
-from store.schema import Role
+from store.schema import EventSchema, Role
 from tests.unit.embedder.people import SCHEMA, make_people, with_column
 
 
@@ -86,18 +86,23 @@ def test_a_field_in_which_all_are_alike_has_next_to_no_weight() -> None:
     assert both.tolist() == [0.5, 0.5]
 
 
-def test_lives_of_an_afternoon_give_the_clock_no_weight() -> None:
+@pytest.mark.parametrize("target", ["page", "hour"])
+def test_lives_of_an_afternoon_give_the_clock_no_weight(target: str) -> None:
     people = make_people(250, 5)
     size = people.num_events
     place = np.arange(len(people.ts_us)) - np.repeat(people.offsets[:-1], size)
     begun = np.repeat(np.random.default_rng(0).integers(0, 24, 250) * DAY_US // 24, size)
-    hasty = replace(people, ts_us=begun + place * 60_000_000)
-    featurizer = fit_featurizer(hasty, SCHEMA, FeaturizerConfig(hash_buckets=64))
-    events = featurizer.encode(hasty)
-    profiles = fit_profiles(featurizer, events, dim_target=256)
-    _, named = learn_field_weights(featurizer, events, profiles, np.random.default_rng(0))
+    events = people.events.rename_columns({"page": target})
+    hasty = replace(people, ts_us=begun + place * 60_000_000, events=events)
+    schema = EventSchema(
+        tuple(replace(one, name=target) if one.name == "page" else one for one in SCHEMA.columns)
+    )
+    featurizer = fit_featurizer(hasty, schema, FeaturizerConfig(hash_buckets=64))
+    encoded = featurizer.encode(hasty)
+    profiles = fit_profiles(featurizer, encoded, dim_target=256)
+    _, named = learn_field_weights(featurizer, encoded, profiles, np.random.default_rng(0))
     assert named["hour"] + named["weekday"] < 0.01
-    assert named["page"] > 0.2
+    assert named[name_of_slots(target)] > 0.2
 
 
 def test_halves_are_apart_when_a_day_lies_between_their_middles() -> None:
