@@ -28,6 +28,7 @@ from benchmarks.encoder.writing import (
     signed_interval,
     table,
 )
+from jobs.report.figures import PROMISES
 
 LOOKS = (2, 3, 4, 5, 6, 10, 20)  # ages that risk was fitted at, and some between them
 
@@ -126,9 +127,11 @@ def factor_lines(results: Results) -> Iterator[str]:
         "- **By kind of column** (strict track): studies whose name says what was kept or left "
         "out; compare them with the study of the full data."
     )
+    by_policy = [(study, rows) for study in results.risks if (rows := _policy_rows(study))]
     yield (
-        "- **By policy**: not measured. No result here breaks risk down by policy; `rebuild` says "
-        "for each policy on how many users its precision was proven."
+        "- **By policy**: "
+        + ("the tables of what `likely` meant" if by_policy else "not measured by any result here")
+        + "; `rebuild` says for each policy on how many users its precision was proven."
     )
     yield "- **By group of people**: not measured; no data set here tells groups.\n"
     for study in results.risks:
@@ -148,6 +151,10 @@ def factor_lines(results: Results) -> Iterator[str]:
             yield f"By activity, {study.name}:\n"
         header = ("risk from", "users by pace", "users (violators)", "calibration error", "Brier")
         yield from table(header, rows)
+    for study, rows in by_policy:
+        yield f"What `likely` meant, {study.name}:\n"
+        header = ("risk from", "policy", "violators of the likely", "precision", "promised")
+        yield from table((*header, "promise"), rows)
 
 
 def encoder_lines(results: Results) -> Iterator[str]:
@@ -343,6 +350,23 @@ def _look_lines(threshold: Mapping[str, Any]) -> Iterator[str]:
             f"- Benign users over the threshold `{threshold['name']}` at the look after so many "
             f"events: {', '.join(shares)}."
         )
+
+
+def _policy_rows(study: Study) -> list[list[str]]:
+    """Return a row for each policy; none where no user has one, as everyone is told elsewhere."""
+    return [
+        [
+            moment(task),
+            policy["policy"] or "none",
+            f"{policy['num_likely_positives']:,} of {policy['num_likely']:,}",
+            "-" if policy["precision"] is None else interval(policy["precision"]),
+            f"{policy['promised']:g}, proven on {policy['fitted_on']}",
+            PROMISES[policy["verdict"]],
+        ]
+        for task in measured(study)
+        for policy in task.get("likely_by_policy", ())
+        if len(task["likely_by_policy"]) > 1
+    ]
 
 
 def _encoder_row(task: Mapping[str, Any]) -> list[str] | None:

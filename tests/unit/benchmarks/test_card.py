@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.encoder.card import CARD, PATTERN, model_card
 from benchmarks.encoder.card_results import read_results, risk_name, verdict
 from benchmarks.encoder.render import RESULTS
+from embedder.evaluation.policy_precision import measure_policies
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -118,6 +120,27 @@ def test_refused_figures_are_not_shown(tmp_path: Path) -> None:
 
     card = model_card(changed(tmp_path, "early_risk_*.json", refuse))
     assert "| first 3 events |" not in card
+
+
+def test_policies_are_told_where_a_result_has_them(tmp_path: Path) -> None:
+    policies = measure_policies(
+        ["spam"] * 40 + [None] * 10,
+        np.full(50, 0.95),
+        ["everyone"] * 50,
+        np.arange(50) < 40,
+        np.arange(50) < 30,
+        confidence=0.95,
+    )
+
+    def add(result: dict[str, Any]) -> None:
+        for task in result["tasks"]:
+            task["likely_by_policy"] = [policy.to_dict() for policy in policies]
+
+    told = section(model_card(changed(tmp_path, "early_risk_*.json", add)), "Factors")
+    assert "| first 3 events | spam | 30 of 40 | .750 [" in told
+    assert "| 0.95, proven on everyone | broken |" in told
+    assert "By policy**: not measured" not in told
+    assert "By policy**: not measured" in section(model_card([]), "Factors")
 
 
 def test_of_two_results_of_a_track_the_latest_counts() -> None:
