@@ -33,6 +33,8 @@ def main() -> int:
         options, now = _parse(), datetime.now(UTC)
         if options.scale:
             run_scale(_scale_config(options), options.output, now=now, report=_tell)
+        elif options.scale_max is not None:
+            raise UsageError("--scale-max is of --scale: set both or none")
         else:
             run(_config(options), options.output, now=now, report=_tell)
     except KeyboardInterrupt:
@@ -53,7 +55,10 @@ def _scale_config(options: argparse.Namespace) -> ScaleConfig:
     for name in _QUALITY_ALONE:
         if getattr(options, name):
             raise UsageError(f"--scale simulates its platforms: leave out {_flag(name)}")
-    values = {"seed": (options.seeds or (0,))[0], "quick": options.quick}
+    seeds = options.seeds or (0,)
+    if len(seeds) > 1:
+        raise UsageError("--scale has one seed: leave out the others of --seeds")
+    values = {"seed": seeds[0], "quick": options.quick}
     return _checked(ScaleConfig, values | {"events_max": options.scale_max})
 
 

@@ -99,6 +99,15 @@ def test_an_option_of_data_sets_is_wrong_usage(
     assert "leave out --methods" in capfd.readouterr().err
 
 
+def test_what_would_be_passed_over_is_wrong_usage(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*ARGUMENTS, "-o", str(tmp_path), "--seeds", "0,1"]) == 2
+    assert "--scale has one seed" in capfd.readouterr().err
+    assert run(["bench", "encoder", "-o", str(tmp_path), "--scale-max", "6000"]) == 2
+    assert "--scale-max is of --scale" in capfd.readouterr().err
+
+
 def test_a_limit_below_the_smallest_platform_is_wrong_usage(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
