@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoder.scale_render import scale_lines
-from benchmarks.encoder.writing import interval, line, number, signed_interval
+from benchmarks.encoder.writing import interval, number, signed_interval, table
 
 RESULTS_PATTERN = "encoder_*.json"
 QUALITY, SCALE = "encoder", "encoder_scale"  # themes of results
@@ -123,9 +123,7 @@ def task_lines(task: Mapping[str, Any]) -> Iterator[str]:
     chance = f"; chance hits at 1 in {task['chance_hit_at_1']:.4f}" if _is_ranked(task) else ""
     yield f"### {task['title']}\n"
     yield f"{counts}{chance}.\n"
-    if task["rows"]:
-        yield from _table(task)
-        yield ""
+    yield from _table(task)
     for method, reason in task["not_answered"].items():
         yield f"- `{method}` has no answer: {reason}."
     if task["not_answered"]:
@@ -149,15 +147,15 @@ def _table(task: Mapping[str, Any]) -> Iterator[str]:
     title = "reciprocal rank, CSLS" if _is_ranked(task) else "AUC"
     extra = () if _is_ranked(task) else ("2+",)
     header = ["method", title, "lead", *extra, *(name for name, _ in columns), "seconds"]
-    yield line(header)
-    yield line(["---"] * len(header))
+    rows = []
     for row in task["rows"]:
         metrics = row["metrics"]
         cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
         if extra:
             cells.append(number(metrics["auc_answered"]["value"]))
         cells += [number(metrics[key]["value"]) for _, key in columns]
-        yield line([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
+        rows.append([*cells, f"{row['fit_seconds'] + row['seconds']:.0f}"])
+    return table(header, rows)
 
 
 def _is_ranked(task: Mapping[str, Any]) -> bool:

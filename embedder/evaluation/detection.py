@@ -16,7 +16,7 @@ from embedder.evaluation.base_rates import num_benign_needed, precision_at
 from embedder.evaluation.bootstrap import Draw, Estimate, Metrics, compare
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.metrics import Flags, Floats, Int64s, weighted_mean, weighted_quantile
-from embedder.evaluation.reliability import exact_interval
+from embedder.evaluation.reliability import exact_share
 
 LIKELY = "likely"
 EVERY_EVENT_UNTIL, LOOKS_PER_TENFOLD = 20, 10
@@ -268,11 +268,7 @@ class _Case:
         )
 
     def _share(self, hits: int, count: int) -> Estimate:
-        """Return a share of users with its exact interval: none of few is not none for certain."""
-        low, high = exact_interval(
-            np.array([hits]), np.array([count]), confidence=self.config.confidence
-        )
-        return Estimate(hits / count, float(low[0]), float(high[0]))
+        return exact_share(hits, count, confidence=self.config.confidence)
 
 
 def _metrics_of(

@@ -14,7 +14,7 @@ import numpy as np
 
 from embedder.evaluation.bootstrap import Estimate
 from embedder.evaluation.metrics import Flags, Floats
-from embedder.evaluation.reliability import exact_interval
+from embedder.evaluation.reliability import exact_share
 
 EVERYONE = "everyone"
 
@@ -99,7 +99,7 @@ def measure_policies(
             int(is_positive_N[rows].sum()),
             num_likely,
             hits,
-            _share(hits, num_likely, confidence) if num_likely else None,
+            exact_share(hits, num_likely, confidence=confidence) if num_likely else None,
         )
 
     if not len(names):
@@ -111,8 +111,3 @@ def measure_policies(
         without = names == ""
         counted += [count(None, without)] if without.any() else []
     return tuple(counted)
-
-
-def _share(hits: int, count: int, confidence: float) -> Estimate:
-    low, high = exact_interval(np.array([hits]), np.array([count]), confidence=confidence)
-    return Estimate(hits / count, float(low[0]), float(high[0]))

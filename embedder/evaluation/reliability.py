@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from embedder.evaluation.bootstrap import Comparison, Draw, Metrics, compare
+from embedder.evaluation.bootstrap import Comparison, Draw, Estimate, Metrics, compare
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.metrics import (
     Flags,
@@ -105,6 +105,12 @@ def exact_interval(
     low = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1e-9), count - hits + 1), 0.0)
     high = beta.ppf(1 - tail, hits + 1, np.maximum(count - hits, 1e-9))
     return low, np.where(hits < count, high, 1.0)
+
+
+def exact_share(hits: int, count: int, *, confidence: float) -> Estimate:
+    """Return a share of users with its exact interval: none of few is not none for certain."""
+    low, high = exact_interval(np.array([hits]), np.array([count]), confidence=confidence)
+    return Estimate(hits / count, float(low[0]), float(high[0]))
 
 
 def seconds_between_events(batch: SequenceBatch) -> Floats:
