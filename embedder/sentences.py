@@ -9,7 +9,7 @@ numbers, `C` columns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from store.sequences import Int64s, SequenceBatch
 
 DIM, EARLY_EVENTS, FITTED_STRINGS = 32, 20, 20_000
 EVENTS_AT_ONCE = STRINGS_AT_ONCE = 262_144
+REMEMBERED = 2 * STRINGS_AT_ONCE
 WORDS = r"^[^\d]*\pL[^\d]*$|\pL\s|\s\pL"  # letters and no digit at all, or several words
 
 
@@ -42,23 +43,38 @@ class Sentences:
     fingerprint: str
     mean_W: Floats
     rotation_WD: Floats
+    _remembered: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, batch: SequenceBatch) -> "Read":
         """Embed the early strings of a batch; linear in the distinct ones.
 
-        Beyond the result, memory is bounded by `STRINGS_AT_ONCE`.
+        The latest strings are remembered, for users are read again at every age. Beyond the result,
+        memory is bounded by `STRINGS_AT_ONCE` and `REMEMBERED`.
         """
         vectors, codes = [], []
         for name in self.columns:
             texts, code_E = early_strings(batch, name)
-            vectors_SD = np.empty((len(texts), self.rotation_WD.shape[1]), dtype=np.float32)
-            for first in range(0, len(texts), STRINGS_AT_ONCE):
-                some = slice(first, first + STRINGS_AT_ONCE)
-                centred: Floats = encode_texts(texts[some], self.folder) - self.mean_W
-                vectors_SD[some] = centred @ self.rotation_WD
-            vectors.append(vectors_SD)
+            vectors.append(self._vectors_of(texts))
             codes.append(code_E)
         return Read(tuple(vectors), tuple(codes))
+
+    def _vectors_of(self, texts: Sequence[str]) -> Floats:
+        """Return what is kept of each text, S x D."""
+        vectors_SD = np.empty((len(texts), self.rotation_WD.shape[1]), dtype=np.float32)
+        found = [self._remembered.get(text) for text in texts]
+        unmet = [place for place, vector in enumerate(found) if vector is None]
+        met = [place for place, vector in enumerate(found) if vector is not None]
+        if met:
+            vectors_SD[met] = np.stack([vector for vector in found if vector is not None])
+        for first in range(0, len(unmet), STRINGS_AT_ONCE):
+            some = unmet[first : first + STRINGS_AT_ONCE]
+            named = [texts[place] for place in some]
+            centred: Floats = encode_texts(named, self.folder) - self.mean_W
+            vectors_SD[some] = kept = np.asarray(centred @ self.rotation_WD, dtype=np.float32)
+            if len(self._remembered) + len(named) > REMEMBERED:
+                self._remembered.clear()
+            self._remembered.update(zip(named, kept, strict=True))
+        return vectors_SD
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ class LookalikeService:
         rows = rows_Q[known]
         own_ids = [user_ids[place] for place in known.tolist()]
         num_events_Q = np.asarray(self._build.users.num_events_N[rows])
-        silence_us_Q = to_us(self.data_as_of) - self._build.users.last_ts_us_N[rows]
+        silence_us_Q = self._build.users.silence_us_of(rows)
         assessed = self._risk_model().assess(
             self._vectors_of(rows), num_events_Q, own_ids=own_ids, silence_us_Q=silence_us_Q
         )

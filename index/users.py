@@ -6,6 +6,7 @@ Shape key: `N` users, `M` rows asked for.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,19 @@ class UserTable:
             if row < num_users and ids[row].as_py() == user_id:
                 rows[place] = row
         return rows
+
+    @cached_property
+    def newest_us(self) -> int:
+        """Time of the newest event of all."""
+        return int(self.last_ts_us_N.max())
+
+    def silence_us_of(self, rows_M: Rows) -> Rows:
+        """Return how long before the newest event of all each user's last one was.
+
+        A feed that lags behind the time of a build thus makes nobody silent.
+        """
+        silence_us_M: Rows = self.newest_us - self.last_ts_us_N[rows_M]
+        return silence_us_M
 
     def ids_of(self, rows_M: Rows) -> list[str]:
         """Return the ids of some rows."""

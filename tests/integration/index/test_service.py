@@ -33,6 +33,7 @@ from index.errors import (
 from index.risk.rings import describe_rings
 from index.service import LookalikeService
 from index.vectors import Vectors
+from store.clock import from_us
 from store.sequences import Int64s
 from store.workspace import Workspace
 from tests.index_fakes import (
@@ -328,15 +329,14 @@ class HearingRisk:
 
 
 def test_risk_hears_how_long_a_user_has_been_silent(service: LookalikeService) -> None:
-    """A stored user up to the time of the build's data, events that come with a query up to now."""
+    """A stored user up to the build's newest event, events that come with a query up to now."""
     risk = HearingRisk()
     embedder = FakeEmbedder(space_id=SPACE_ID)
     hearing = LookalikeService(service.build, embedder, risk, IndexConfig(), clock=lambda: NOW)
     hearing.risk_of_users([user_name(9), "nobody", user_name(50)])
     last_seen = [FIRST_TS + timedelta(days=day, hours=1) for day in (9, 50)]
-    assert risk.told == [
-        [(service.data_as_of - time) // timedelta(microseconds=1) for time in last_seen]
-    ]
+    newest = from_us(int(service.build.users.last_ts_us_N.max()))
+    assert risk.told == [[(newest - time) // timedelta(microseconds=1) for time in last_seen]]
     hearing.risk_of_events([[event(ts="2026-03-01T11:59:00Z"), event()]])
     assert risk.told[1:] == [[60_000_000]]
 

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,10 +62,38 @@ def test_strings_are_embedded_some_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     whole = model.read(batch).vectors[0]
     np.testing.assert_array_equal(whole, [[7, 2], [4, 2], [6, 4], [5, 2]])
     monkeypatch.setattr(sentences, "STRINGS_AT_ONCE", 3)
-    np.testing.assert_array_equal(model.read(batch).vectors[0], whole)
+    again = replace(model, _remembered={})
+    np.testing.assert_array_equal(again.read(batch).vectors[0], whole)
     assert asked == [4, 3, 1]
 
 
 def test_ids_alone_need_no_sentence_model() -> None:
     batch = talkers([[f"p{number:04x}0" for number in range(100)]])
     assert fit_sentences(batch, ["page"], "no such folder") is None
+
+
+def test_a_string_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def by_length(texts: list[str], folder: str) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+    monkeypatch.setattr(sentences, "encode_texts", by_length)
+    monkeypatch.setattr(sentences, "REMEMBERED", 3)
+    model = Sentences(
+        ("page",), "a folder", "", np.zeros(2, np.float32), np.eye(2, 1, dtype=np.float32)
+    )
+    for strings, fresh in (
+        (["castle", "river"], ["castle", "river"]),
+        (["river", "a garden", "castle"], ["a garden"]),
+        (["museum"], ["museum"]),  # one too many: all before it are forgotten
+        (["river", "museum"], ["river"]),
+    ):
+        own: list[str | None] = list(strings)
+        means = model.read(talkers([[text] for text in own])).means(
+            spans_of(list(range(len(own))), list(range(1, len(own) + 1)))
+        )
+        assert means[:, 0].tolist() == [len(text) for text in strings]
+        assert sorted(asked) == sorted(fresh)
+        asked.clear()
