@@ -154,7 +154,8 @@ def test_a_random_column_that_users_share_by_chance_drowns_nothing(tmp_path: Pat
     values = np.array([f"{value:016x}" for value in world.rng.integers(0, 2**62, 2_500)])
     token = world.rng.choice(values, len(world.ts_E))
     workspace = made(tmp_path, world, event_type=world.types(), token=token)
-    assert workspace.trained["field_weights"]["token"] < 0.1
+    # lives are short, so the clock has no weight, and what is left is shared with the types alone
+    assert workspace.trained["field_weights"]["token"] < 0.2
     assert_told_apart(workspace, world)
 
 
