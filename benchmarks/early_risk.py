@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.encoder.run import named_alone
 from benchmarks.filling import copy_rows, fill, fill_with_some, seen_or_known_before
 from embedder.config import PLANS
 from embedder.embedder import Embedder
@@ -40,7 +41,7 @@ def main() -> None:
     result = {
         "theme": "early_risk",
         "measured_at": now.isoformat(timespec="seconds"),
-        "command": command(),
+        "command": named_alone(command()),
         "commit": commit(),
         "seed": options.seed,
         "preset": options.preset,
