@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.encoder.run import named_alone
 from benchmarks.filling import copy_rows, fill, fill_with_some, seen_or_known_before
 from embedder.config import PLANS
 from embedder.embedder import Embedder
@@ -41,7 +40,7 @@ def main() -> None:
     result = {
         "theme": "early_risk",
         "measured_at": now.isoformat(timespec="seconds"),
-        "command": named_alone(command()),
+        "command": without_far_folders(command()),
         "commit": commit(),
         "seed": options.seed,
         "preset": options.preset,
@@ -58,6 +57,15 @@ def main() -> None:
     for task in tasks:
         print("\n".join(task_lines(task)), end="\n\n")
     print(f"trained on {counts['learned_from']:,} users in {trained_seconds:.0f} s")
+
+
+def without_far_folders(called: str) -> str:
+    """Return a command with each path by its last folder and name: what is above is one machine's.
+
+    The folder names the data set.
+    """
+    words = called.split(" ")
+    return " ".join("/".join(Path(word).parts[-2:]) if "/" in word else word for word in words)
 
 
 def measure(
