@@ -19,8 +19,10 @@ from embedder.devices import mixed_precision, to_device
 from embedder.featurizer import Featurizer
 from embedder.losses import info_nce, matryoshka_info_nce, one_sided_contrast, spread
 from embedder.network import SliceEncoder
+from embedder.profiles import Floats
 from embedder.slices import Spans, draw_labelled, draw_users, pair_spans, prefix_spans
 from embedder.training_set import TrainingSet, encode_spans, slice_inputs
+from store.sequences import Int64s
 
 VALIDATION_PREFIXES = (3, 5, 10, 64)
 CONDUCT_EVENTS, VIOLATOR_SCALE = 64, 4.0
@@ -88,13 +90,11 @@ class BehaviorObjective:
         offsets = data.events.offsets
         if len(users) < 2:
             return np.zeros(0)
-        middle = offsets[users] + np.diff(offsets)[users] // 2
-        sides = Spans(offsets[users], middle), Spans(middle, offsets[users + 1])
         first, second = (
-            encode_spans(network, data.featurizer, data.events, side, self.device) for side in sides
+            encode_spans(network, data.featurizer, data.events, side, self.device)
+            for side in halves_of(offsets, users)
         )
-        similarity = first @ second.T
-        return np.asarray(1.0 / (1 + (similarity > np.diagonal(similarity)[:, None]).sum(1)))
+        return reciprocal_ranks(first, second)
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,18 @@ def conduct_objective(
 def is_hard(step: int, share: float) -> bool:
     """Return whether a step's batch is of look-alikes; they are spread evenly over the steps."""
     return math.floor(step * share) > math.floor((step - 1) * share)
+
+
+def halves_of(offsets: Int64s, users: Int64s) -> tuple[Spans, Spans]:
+    """Return the first and the second half of some users' events."""
+    middle = offsets[users] + np.diff(offsets)[users] // 2
+    return Spans(offsets[users], middle), Spans(middle, offsets[users + 1])
+
+
+def reciprocal_ranks(first_QD: Floats, second_QD: Floats) -> Gains:
+    """Return one over the rank of row i of the second side for row i of the first."""
+    similarity = first_QD @ second_QD.T
+    return np.asarray(1.0 / (1 + (similarity > np.diagonal(similarity)[:, None]).sum(axis=1)))
 
 
 def next_targets(featurizer: Featurizer) -> list[tuple[str, int]]:

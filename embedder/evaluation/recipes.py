@@ -23,7 +23,7 @@ from embedder.config import FeaturizerConfig, TrainingPlan
 from embedder.evaluation.metrics import Flags, Int64s
 from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurizer
 from embedder.network import SlotBag, padded_states, unit
-from embedder.objectives import next_event_loss
+from embedder.objectives import halves_of, next_event_loss, reciprocal_ranks
 from embedder.profiles import Floats as Vectors
 from embedder.slices import Spans, draw_labelled, in_pieces, prefix_spans
 from embedder.training_set import slice_inputs
@@ -163,12 +163,10 @@ class Coles:
         users = data.halved
         if len(users) < 2:
             return 0.0
-        middle = offsets[users] + np.diff(offsets)[users] // 2
-        sides = Spans(offsets[users], middle), Spans(middle, offsets[users + 1])
-        first, second = (encode(network, data, side, self.device) for side in sides)
-        similarity = first @ second.T
-        rank = 1 + (similarity > np.diagonal(similarity)[:, None]).sum(axis=1)
-        return float((1.0 / rank).mean())
+        first, second = (
+            encode(network, data, side, self.device) for side in halves_of(offsets, users)
+        )
+        return float(reciprocal_ranks(first, second).mean())
 
 
 @dataclass(frozen=True)
