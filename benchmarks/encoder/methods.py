@@ -54,6 +54,7 @@ class Candidate:
         about: What it is, in a sentence.
         fit: Fits it.
         is_seeded: Whether anything in it is drawn; if not, one seed stands for all.
+        is_altered: One thing is changed to see what it is worth; measured on the whole data alone.
     """
 
     name: str
@@ -61,3 +62,4 @@ class Candidate:
     about: str
     fit: Fit
     is_seeded: bool = True
+    is_altered: bool = False

@@ -57,7 +57,8 @@ def ours(
 ) -> Candidate:
     """Return a training of ours that is altered in one thing."""
     variant = Variant(name, alteration, config, plan, in_parts=name == "ours")
-    return Candidate(name, "ours", about, partial(fit_ours, variant=variant))
+    fit = partial(fit_ours, variant=variant)
+    return Candidate(name, "ours", about, fit, is_altered=name != "ours")
 
 
 def with_labels(share: float) -> list[Candidate]:
@@ -69,6 +70,7 @@ def with_labels(share: float) -> list[Candidate]:
             "floor",
             f"`statistics_tfidf` with {percent} % of the labels",
             partial(fit_statistics_and_tokens, label_share=share),
+            is_altered=True,
         ),
         ours(
             f"ours_labels_{percent}",
@@ -219,7 +221,11 @@ CANDIDATES: tuple[Candidate, ...] = (
         alteration=Alteration("times_redrawn", redraw_times),
     ),
     Candidate(
-        "ours_without_target", "ours", "`ours`, the target's column empty", fit_without_target
+        "ours_without_target",
+        "ours",
+        "`ours`, the target's column empty",
+        fit_without_target,
+        is_altered=True,
     ),
     ours(
         "ours_with_noise",

@@ -40,6 +40,7 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="encoder-") as name:
         for data, study in open_studies(config, Path(name), now=now):
+            is_whole = study.name == data
             began = time.monotonic()
             store, agenda = RowStore(output / "rows" / study.name), make_agenda(study)
             store.claim({**config.identity(), "data": data, "users": len(study.people.user_ids)})
@@ -47,6 +48,8 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
                 store.write_task(task)
             for seed in config.seeds:
                 for candidate in candidates:
+                    if candidate.is_altered and not is_whole:
+                        continue
                     if candidate.is_seeded or seed == config.seeds[0]:
                         measure_candidate(study, agenda, candidate, seed, store, report)
             tasks = [figures_of(task, store, study.config) for task in agenda.tasks]
