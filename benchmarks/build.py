@@ -145,7 +145,7 @@ def measure_build(
     published, publish_seconds = timed(lambda: publish(workspace, staged, report, now=now))
     directory = workspace.builds_dir / published.build_id
     figures = {
-        "ef_search": load_build(directory).manifest.ef_search,
+        "ef_search": load_build(directory).manifest.effort,
         "write_seconds": write_seconds,
         "gate_seconds": gate_seconds,
         "publish_seconds": publish_seconds,
@@ -159,7 +159,7 @@ def measure_build(
 
 def measure_search(build: Build, queries: Vectors) -> dict[str, Any]:
     """Return recall with speed: a frontier of the graph, and exact search beside it."""
-    graph = build.graph
+    graph = build.approximate
     assert graph is not None
     penalty_N = build.everyone.penalty_N
     assert penalty_N is not None
@@ -167,7 +167,7 @@ def measure_search(build: Build, queries: Vectors) -> dict[str, Any]:
     kth_Q = np.partition(score_QN, -K, axis=1)[:, -K]
     frontier = []
     for ef_search in EF_SEARCHES:
-        rows_QK, latency = timed_queries(queries, partial(graph.search, k=K, ef_search=ef_search))
+        rows_QK, latency = timed_queries(queries, partial(graph.search, k=K, effort=ef_search))
         recall = mean_recall(score_QN, kth_Q, rows_QK)
         frontier.append({"ef_search": ef_search, f"recall@{K}": recall, **latency})
     rows_QK, latency = timed_queries(queries[:200], partial(build.everyone.search, k=K))

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from index.approximate import IndexKind
 from index.errors import InvalidRequest
 
-SearchMode = Literal["exact", "hnsw", "exact_filtered"]
+SearchMode = IndexKind | Literal["exact_filtered"]
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
 Band = Literal["likely", "possible", "unlikely", "insufficient_data"]

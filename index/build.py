@@ -6,7 +6,8 @@
       vectors.npy        N by D, float32, unit rows
       violators.npy      the rows of known violators again, together: their view is searched exactly
       penalties.npy      hub correction of every row (absent without it)
-      hnsw*              the graph (absent in small builds)
+      entry_*.npy        which rows have the same vector: see `index.distinct`
+      hnsw.faiss         the graph (absent in small builds)
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
 
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
 from index.errors import BuildCorrupt, BuildInvalid
@@ -38,7 +40,7 @@ from index.manifest import (
     verify_files,
     write_manifest,
 )
-from index.recall import tune_ef_search
+from index.recall import tune_effort
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors, check_stored
 from store.durable import remove_folder
@@ -77,10 +79,10 @@ class BuildInput:
 
 @dataclass(frozen=True)
 class _Indexed:
-    """What indexing the vectors gave; no graph in small builds."""
+    """What indexing the vectors gave; small builds are searched exactly."""
 
     entries: Entries
-    graph: HnswIndex | None
+    approximate: ApproximateIndex | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Build:
         everyone: Exact view of all users.
         violator_rows: Rows of known violators, ascending: row v of `violators` is violator_rows[v].
         violators: Exact view of known violators.
-        graph: Approximate view of all users; None in small builds.
+        entries: Which rows have the same vector.
+        approximate: Approximate view of all users; None in small builds.
     """
 
     directory: Path
@@ -100,7 +103,8 @@ class Build:
     everyone: ExactIndex
     violator_rows: Rows
     violators: ExactIndex
-    graph: HnswIndex | None
+    entries: Entries
+    approximate: ApproximateIndex | None
 
     @property
     def vectors_ND(self) -> Vectors:
@@ -179,6 +183,9 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         or (penalty_N is not None and penalty_N.shape != shape[:1])
     ):
         raise BuildCorrupt(f"the files of {directory} do not fit together")
+    entries = Entries.load(directory)
+    if len(entries.rows_N) != manifest.num_users or entries.num_entries != manifest.num_distinct:
+        raise BuildCorrupt(f"the entries of {directory} do not fit its users")
     return Build(
         directory,
         manifest,
@@ -186,7 +193,8 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         ExactIndex(vectors_ND, penalty_N),
         violator_rows,
         ExactIndex(violators_VD, None if penalty_N is None else penalty_N[violator_rows]),
-        _load_graph(directory, manifest, penalty_N, search_threads),
+        entries,
+        _load_approximate(directory, manifest, entries, penalty_N, search_threads),
     )
 
 
@@ -216,6 +224,7 @@ def _write_index(
 ) -> _Indexed:
     """Write the vectors, both views, the hub correction, and the graph where there is to be one."""
     entries = group_identical(vectors_ND)
+    entries.save(directory)
     penalty_N: Floats | None = None
     if config.hub_correction:
         penalty_N = hub_penalty(vectors_ND, entries, config)
@@ -226,7 +235,8 @@ def _write_index(
         return _Indexed(entries, None)
     graph = HnswIndex.build(vectors_ND, entries, config, penalty_N=penalty_N)
     graph.save(directory)
-    return _Indexed(entries, tune_ef_search(ExactIndex(vectors_ND, penalty_N), graph, config))
+    approximate = ApproximateIndex(entries, graph)
+    return _Indexed(entries, tune_effort(ExactIndex(vectors_ND, penalty_N), approximate, config))
 
 
 def _promise(
@@ -238,6 +248,7 @@ def _promise(
     now: datetime,
 ) -> Manifest:
     """Return the manifest of a folder that is complete but for it."""
+    approximate = indexed.approximate
     return Manifest(
         build_id=directory.name.removeprefix(STAGING_PREFIX),
         space_id=build.space_id,
@@ -248,8 +259,8 @@ def _promise(
         num_violators=len(users.violator_rows),
         num_distinct=indexed.entries.num_entries,
         dim=build.vectors_ND.shape[1],
-        index="exact" if indexed.graph is None else "hnsw",
-        ef_search=None if indexed.graph is None else indexed.graph.ef_search,
+        index="exact" if approximate is None else approximate.inner.kind,
+        effort=None if approximate is None else approximate.inner.effort,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
         config=config,
@@ -269,18 +280,20 @@ def _load_array(directory: Path, name: str) -> Floats:
     return np.asarray(array)
 
 
-def _load_graph(
-    directory: Path, manifest: Manifest, penalty_N: Floats | None, search_threads: int
-) -> HnswIndex | None:
-    if manifest.ef_search is None:
+def _load_approximate(
+    directory: Path,
+    manifest: Manifest,
+    entries: Entries,
+    penalty_N: Floats | None,
+    search_threads: int,
+) -> ApproximateIndex | None:
+    if manifest.effort is None:
         return None
     graph = HnswIndex.load(
         directory,
         dim=manifest.dim,
         penalty_N=penalty_N,
-        ef_search=manifest.ef_search,
+        effort=manifest.effort,
         num_threads=search_threads,
     )
-    if graph.num_vectors != manifest.num_users:
-        raise BuildCorrupt(f"the graph of {directory} holds {graph.num_vectors} users")
-    return graph
+    return ApproximateIndex(entries, graph)

@@ -4,12 +4,16 @@ Shape key: `N` stored vectors, `E` distinct ones (entries), `D` dimensions.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from index.errors import BuildCorrupt
 from index.vectors import Rows, Vectors, row_blocks
 
+OFFSETS_FILE = "entry_offsets.npy"
+ROWS_FILE = "entry_rows.npy"
 HASH_SEED = 20_240_229
 
 
@@ -24,6 +28,26 @@ class Entries:
 
     offsets_E: Rows
     rows_N: Rows
+
+    def save(self, directory: Path) -> None:
+        """Write what `load` reads."""
+        np.save(directory / OFFSETS_FILE, self.offsets_E)
+        np.save(directory / ROWS_FILE, self.rows_N)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Entries":
+        """Map what `save` wrote into memory, so that processes share it.
+
+        Raises:
+            BuildCorrupt: If it can't be read.
+        """
+        try:
+            return cls(
+                np.load(directory / OFFSETS_FILE, mmap_mode="r", allow_pickle=False),
+                np.load(directory / ROWS_FILE, mmap_mode="r", allow_pickle=False),
+            )
+        except (OSError, ValueError) as error:
+            raise BuildCorrupt(f"the entries in {directory} can't be read: {error}") from error
 
     @property
     def num_entries(self) -> int:

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.approximate import ApproximateIndex
 from index.build import RISK_DIR, Build
 from index.config import GateConfig
 from index.errors import BuildCorrupt
 from index.exact import ExactIndex
-from index.hnsw import HnswIndex
 from index.recall import lower_bound, recall_per_query, sample_rows
 from index.vectors import Vectors, first_faulty_row, row_blocks
 
@@ -130,8 +130,8 @@ def gate(
         _check_known(staged, known_users),
         _check_violators(staged, known_users, violators),
     ]
-    if staged.graph is not None:
-        checks += _check_recall(staged.everyone, staged.graph, config)
+    if staged.approximate is not None:
+        checks += _check_recall(staged.everyone, staged.approximate, config)
     return GateReport(tuple(checks))
 
 
@@ -210,12 +210,14 @@ def _num_different(view_VD: Vectors, staged: Build) -> int:
     )
 
 
-def _check_recall(exact: ExactIndex, graph: HnswIndex, config: GateConfig) -> list[Check]:
+def _check_recall(
+    exact: ExactIndex, approximate: ApproximateIndex, config: GateConfig
+) -> list[Check]:
     generator = np.random.default_rng(config.seed)
     population = exact.num_vectors
     rows_Q = sample_rows(population, num=config.queries, generator=generator)
     num = len(rows_Q)
-    recall_Q = recall_per_query(exact, graph, rows_Q, k=config.k)
+    recall_Q = recall_per_query(exact, approximate, rows_Q, k=config.k)
     mean = float(recall_Q.mean())
     bound = lower_bound(mean, num=num, population=population, confidence=config.confidence)
     poor = float((recall_Q < config.poor_recall).mean())

@@ -1,47 +1,42 @@
-"""HNSW graph search, by FAISS; the only module that knows it.
+"""HNSW graph search over distinct vectors, by FAISS.
 
-Identical vectors are one entry of the graph and are spread to their rows in the answer: thousands
-of equal bots would otherwise fill each other's links and cut the graph apart.
-
-Shape key: `N` stored vectors, `E` entries of the graph, `Q` queries, `K` neighbors.
+Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` neighbors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 
+from index.approximate import IndexKind
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.errors import BuildCorrupt
 from index.hubness import augment_gallery, augment_queries
-from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
+from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks
 
 GRAPH_FILE = "hnsw.faiss"
-OFFSETS_FILE = "hnsw_offsets.npy"
-ROWS_FILE = "hnsw_rows.npy"
 EXTRA_DIMS = 2
 ADD_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class HnswIndex:
-    """An approximate index of inner products, hub-corrected if built with penalties.
+    """A graph of entries by inner product, hub-corrected if built with penalties.
 
     Attributes:
         dim: D of the queries.
         square_length: That of every vector in the graph.
-        ef_search: Beam width where a search names none.
+        effort: Beam width where a search names none.
         num_threads: Threads of a search with several queries; one query takes one.
     """
 
     graph: Any
-    entries: Entries
     dim: int
     square_length: float
-    ef_search: int
+    effort: int
     num_threads: int
 
     @classmethod
@@ -70,10 +65,10 @@ class HnswIndex:
                 part = augment_gallery(part, penalty_N[rows], penalty_max=penalty_max)
             graph.add(part)
         square_length = _square_length(penalty_N)
-        return cls(graph, entries, dim, square_length, config.ef_search, config.search_threads)
+        return cls(graph, dim, square_length, config.ef_search, config.search_threads)
 
     def save(self, directory: Path) -> None:
-        """Write the graph and the rows of its entries.
+        """Write the graph.
 
         Raises:
             OSError: If the disk does not take them.
@@ -82,8 +77,6 @@ class HnswIndex:
             faiss.write_index(self.graph, str(directory / GRAPH_FILE))
         except RuntimeError as error:
             raise OSError(f"{directory / GRAPH_FILE} can't be written: {error}") from error
-        np.save(directory / OFFSETS_FILE, self.entries.offsets_E)
-        np.save(directory / ROWS_FILE, self.entries.rows_N)
 
     @classmethod
     def load(
@@ -92,7 +85,7 @@ class HnswIndex:
         *,
         dim: int,
         penalty_N: Floats | None,
-        ef_search: int,
+        effort: int,
         num_threads: int,
     ) -> "HnswIndex":
         """Map what `save` wrote into memory, so that processes share it.
@@ -102,78 +95,45 @@ class HnswIndex:
         """
         try:
             graph = faiss.read_index(str(directory / GRAPH_FILE), faiss.IO_FLAG_MMAP_IFC)
-            offsets_E = np.load(directory / OFFSETS_FILE, mmap_mode="r", allow_pickle=False)
-            rows_N = np.load(directory / ROWS_FILE, mmap_mode="r", allow_pickle=False)
-        except (RuntimeError, OSError, ValueError) as error:
+        except RuntimeError as error:
             raise BuildCorrupt(f"the graph in {directory} can't be read: {error}") from error
-        if graph.ntotal != len(offsets_E) - 1 or graph.d != dim + (
-            0 if penalty_N is None else EXTRA_DIMS
-        ):
-            raise BuildCorrupt(f"the graph in {directory} does not fit its entries")
-        entries = Entries(offsets_E, rows_N)
-        square_length = _square_length(penalty_N)
-        return cls(graph, entries, dim, square_length, ef_search, num_threads)
+        if graph.d != dim + (0 if penalty_N is None else EXTRA_DIMS):
+            raise BuildCorrupt(f"the graph in {directory} does not fit its vectors")
+        return cls(graph, dim, _square_length(penalty_N), effort, num_threads)
 
     @property
-    def num_vectors(self) -> int:
-        """N."""
-        return len(self.entries.rows_N)
+    def kind(self) -> IndexKind:
+        """What it is called in manifests and answers."""
+        return "hnsw"
 
-    def search(self, query_QD: Vectors, *, k: int, ef_search: int | None = None) -> Neighbors:
-        """Return about the k rows with the largest (corrected) inner product for each query.
+    @property
+    def num_entries(self) -> int:
+        """E."""
+        return int(self.graph.ntotal)
+
+    def with_effort(self, effort: int) -> "HnswIndex":
+        """Return the same graph, searched with another beam."""
+        return replace(self, effort=effort)
+
+    def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
+        """Return about the k entries with the largest (corrected) inner product for each query.
 
         Args:
             query_QD: Unit vectors, float32.
-            k: Rows per query.
-            ef_search: Beam width; at least k is used.
+            k: Entries per query.
+            effort: Beam width; at least k is used.
         """
         check_dim(query_QD, self.dim)
-        if self.num_vectors == 0 or len(query_QD) == 0:
-            return self._spread(
-                np.full((len(query_QD), k), -1, dtype=np.int64),
-                np.full((len(query_QD), k), -np.inf, dtype=np.float32),
-            )
         query = np.ascontiguousarray(query_QD)
         if self.graph.d != self.dim:
             query = augment_queries(query_QD)
-        beam = _beam(max(k, ef_search or self.ef_search))
+        beam = _beam(max(k, effort or self.effort))
         if len(query) > 1:  # OpenMP keeps this number per calling thread
             faiss.omp_set_num_threads(self.num_threads)
         distance_QK, entry_QK = self.graph.search(query, k, params=beam)
         square_Q = np.einsum("qd,qd->q", query, query)
         product_QK = (square_Q[:, None] + np.float32(self.square_length) - distance_QK) / 2
-        return self._spread(entry_QK, product_QK)
-
-    def _spread(self, entry_QK: Rows, score_QK: Floats) -> Neighbors:
-        """Replace entries by their rows, and order equal scores by row."""
-        found_QK = entry_QK >= 0
-        score_QK = np.where(found_QK, score_QK, np.float32(-np.inf))
-        start_QK = np.where(found_QK, self.entries.offsets_E[entry_QK], 0)
-        size_QK = np.where(found_QK, self.entries.offsets_E[entry_QK + 1] - start_QK, 0)
-        if (size_QK <= 1).all():  # mostly so, and quick
-            rows_QK = np.where(found_QK, self.entries.rows_N[start_QK], -1)
-        else:
-            rows_QK, score_QK = self._unfold(start_QK, size_QK, score_QK)
-        if (score_QK[:, 1:] < score_QK[:, :-1]).all():
-            return Neighbors(rows_QK, score_QK)
-        order = np.lexsort((rows_QK, -score_QK), axis=-1)
-        return Neighbors(
-            np.take_along_axis(rows_QK, order, axis=1),
-            np.take_along_axis(score_QK, order, axis=1),
-        )
-
-    def _unfold(self, start_QK: Rows, size_QK: Rows, score_QK: Floats) -> tuple[Rows, Floats]:
-        """Return the first k rows of the entries of each query, one entry after the other."""
-        num_queries, k = size_QK.shape
-        before_QK = np.cumsum(size_QK, axis=1) - size_QK
-        taken = np.clip(k - before_QK, 0, size_QK).ravel()
-        within = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
-        place = np.repeat((before_QK + np.arange(num_queries)[:, None] * k).ravel(), taken) + within
-        rows = np.full(num_queries * k, -1, dtype=np.int64)
-        score = np.full(num_queries * k, -np.inf, dtype=np.float32)
-        rows[place] = self.entries.rows_N[np.repeat(start_QK.ravel(), taken) + within]
-        score[place] = np.repeat(score_QK.ravel(), taken)
-        return rows.reshape(num_queries, k), score.reshape(num_queries, k)
+        return Neighbors(entry_QK, np.where(entry_QK >= 0, product_QK, np.float32(-np.inf)))
 
 
 def _penalty_max(penalty_N: Floats | None) -> float:

@@ -8,15 +8,16 @@ import hashlib
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from index.approximate import IndexKind
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, BuildIncompatible
 from store.durable import sha256_file, write_atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 
 
@@ -40,8 +41,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     """The manifest of a build.
 
     Attributes:
-        index: Whether there is a graph beside the vectors.
-        ef_search: Beam width that reached the recall target; None without a graph.
+        index: What finds neighbors among everyone.
+        effort: Beam width or lists probed that reached the recall target; None if exact.
         config: How the index was built.
         made_with: What the job that made the build wants remembered (its config and versions).
         files: Path in the folder, with slashes, to size and checksum; all files but this one.
@@ -57,8 +58,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     num_violators: int
     num_distinct: int
     dim: int
-    index: Literal["exact", "hnsw"]
-    ef_search: int | None
+    index: IndexKind
+    effort: int | None
     hub_corrected: bool
     blocks: tuple[BlockSpec, ...]
     config: IndexConfig

@@ -1,17 +1,16 @@
-"""How many true neighbors a graph finds, and how far that can be trusted.
+"""How many true neighbors an approximate index finds, and how far that can be trusted.
 
 Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
-from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.exact import ExactIndex
-from index.hnsw import HnswIndex
 from index.vectors import Rows
 
 SCORE_TOLERANCE = 1e-5
@@ -25,16 +24,16 @@ def sample_rows(num_rows: int, *, num: int, generator: np.random.Generator) -> R
 
 
 def recall_per_query(
-    exact: ExactIndex, graph: HnswIndex, rows_Q: Rows, *, k: int
+    exact: ExactIndex, approximate: ApproximateIndex, rows_Q: Rows, *, k: int
 ) -> npt.NDArray[np.float64]:
-    """Return recall@k of the graph for stored users as queries, each without itself.
+    """Return recall@k for stored users as queries, each without itself.
 
     A row counts as found when its true score reaches that of the exact k-th neighbor, within a
     tolerance: which of two equal users is returned does not matter.
     """
     query_QD = np.ascontiguousarray(exact.vectors_ND[rows_Q])
     true_QK = exact.search(query_QD, k=k + 1)
-    near_QK = graph.search(query_QD, k=k + 1)
+    near_QK = approximate.search(query_QD, k=k + 1)
     recall_Q = np.ones(len(rows_Q))
     for query, row in enumerate(rows_Q.tolist()):
         others = (true_QK.rows_QK[query] != row) & (true_QK.rows_QK[query] >= 0)
@@ -47,7 +46,9 @@ def recall_per_query(
     return recall_Q
 
 
-def tune_ef_search(exact: ExactIndex, graph: HnswIndex, config: IndexConfig) -> HnswIndex:
+def tune_effort(
+    exact: ExactIndex, graph: ApproximateIndex, config: IndexConfig
+) -> ApproximateIndex:
     """Return the graph with the narrowest beam that reaches the recall asked for.
 
     The beam starts at `ef_search` and doubles up to `ef_search_max`, which is taken where even it
@@ -56,12 +57,12 @@ def tune_ef_search(exact: ExactIndex, graph: HnswIndex, config: IndexConfig) -> 
     generator = np.random.default_rng([config.seed, TUNING_QUERIES])
     rows_Q = sample_rows(exact.num_vectors, num=TUNING_QUERIES, generator=generator)
     beam = min(config.ef_search, config.ef_search_max)
-    tuned = replace(graph, ef_search=beam)
+    tuned = graph.with_effort(beam)
     while beam < config.ef_search_max:
         if recall_per_query(exact, tuned, rows_Q, k=TUNING_K).mean() >= config.recall_target:
             break
         beam = min(2 * beam, config.ef_search_max)
-        tuned = replace(graph, ef_search=beam)
+        tuned = graph.with_effort(beam)
     return tuned
 
 

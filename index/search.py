@@ -55,8 +55,10 @@ def _search(
     if request.known_violators:
         found = build.violators.search(query_QD, k=k)
         return _renamed(found, build.violator_rows), "exact"
-    if build.graph is not None and not request.exact:
-        return build.graph.search(query_QD, k=k, ef_search=request.ef_search), "hnsw"
+    approximate = build.approximate
+    if approximate is not None and not request.exact:
+        found = approximate.search(query_QD, k=k, effort=request.ef_search)
+        return found, approximate.inner.kind
     return build.everyone.search(query_QD, k=k), "exact"
 
 

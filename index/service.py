@@ -185,7 +185,7 @@ class LookalikeService:
     @property
     def search_mode(self) -> SearchMode:
         """How a search for everyone runs that does not ask for another mode."""
-        return "exact" if self._build.graph is None else "hnsw"
+        return self._build.manifest.index
 
     def user_ids(self, start: int, stop: int) -> list[str]:
         """Return the ids of some of the users, by position and in order."""

@@ -56,8 +56,8 @@ def test_small_builds_have_no_graph(workspace: Workspace) -> None:
     config = IndexConfig(exact_up_to=5)
     small = write_build(workspace, build_input(unit_vectors(5)), config, now=NOW)
     large = write_build(workspace, build_input(unit_vectors(6)), config, now=NOW)
-    assert load_build(small).graph is None
-    assert load_build(large).graph is not None
+    assert load_build(small).approximate is None
+    assert load_build(large).approximate is not None
 
 
 def test_hub_correction_can_be_left_out(workspace: Workspace) -> None:
@@ -65,8 +65,8 @@ def test_hub_correction_can_be_left_out(workspace: Workspace) -> None:
     vectors = unit_vectors(60)
     build = load_build(write_build(workspace, build_input(vectors), config, now=NOW))
     assert build.everyone.penalty_N is None
-    assert build.graph is not None
-    found = build.graph.search(vectors[:5], k=1)
+    assert build.approximate is not None
+    found = build.approximate.search(vectors[:5], k=1)
     assert found.rows_QK.ravel().tolist() == [0, 1, 2, 3, 4]
 
 

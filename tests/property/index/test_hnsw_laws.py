@@ -5,6 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import group_identical
 from index.exact import ExactIndex
@@ -25,7 +26,7 @@ def test_wide_beam_finds_what_exact_search_finds(
     entries = group_identical(vectors)
     penalty = hub_penalty(vectors, entries, CONFIG) if hub_corrected else None
     graph = HnswIndex.build(vectors, entries, CONFIG, penalty_N=penalty)
-    found = graph.search(queries, k=k)
+    found = ApproximateIndex(entries, graph).search(queries, k=k)
     expected = ExactIndex(vectors, penalty).search(queries, k=k)
     np.testing.assert_allclose(found.score_QK, expected.score_QK, atol=1e-5)
     for rows in found.rows_QK:
@@ -41,9 +42,9 @@ def test_saving_and_mapping_changes_no_answer(vectors: Vectors, queries: Vectors
     with tempfile.TemporaryDirectory() as name:
         graph.save(Path(name))
         loaded = HnswIndex.load(
-            Path(name), dim=vectors.shape[1], penalty_N=None, ef_search=300, num_threads=1
+            Path(name), dim=vectors.shape[1], penalty_N=None, effort=300, num_threads=1
         )
-        found, expected = loaded.search(queries, k=k), graph.search(queries, k=k)
+        found, expected = loaded.search_entries(queries, k=k), graph.search_entries(queries, k=k)
     assert np.array_equal(found.rows_QK, expected.rows_QK)
     assert np.array_equal(found.score_QK, expected.score_QK)
 

@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.approximate import ApproximateIndex
 from index.config import IndexConfig
-from index.distinct import group_identical
+from index.distinct import OFFSETS_FILE, Entries, group_identical
 from index.errors import BuildCorrupt, DimensionMismatch
 from index.exact import ExactIndex
-from index.hnsw import GRAPH_FILE, OFFSETS_FILE, HnswIndex
+from index.hnsw import GRAPH_FILE, HnswIndex
 from index.hubness import hub_penalty
 from index.vectors import Floats, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
@@ -15,12 +16,21 @@ from tests.index_fakes import clustered_vectors, unit_vectors
 CONFIG = IndexConfig(ef_search=64)
 
 
-def build(vectors: Vectors, penalty: Floats | None = None) -> HnswIndex:
-    return HnswIndex.build(vectors, group_identical(vectors), CONFIG, penalty_N=penalty)
+def build(
+    vectors: Vectors, penalty: Floats | None = None, config: IndexConfig = CONFIG
+) -> ApproximateIndex:
+    entries = group_identical(vectors)
+    return ApproximateIndex(entries, HnswIndex.build(vectors, entries, config, penalty_N=penalty))
 
 
-def load(directory: Path, *, dim: int, penalty: Floats | None = None) -> HnswIndex:
-    return HnswIndex.load(directory, dim=dim, penalty_N=penalty, ef_search=64, num_threads=1)
+def load(directory: Path, *, dim: int, penalty: Floats | None = None) -> ApproximateIndex:
+    graph = HnswIndex.load(directory, dim=dim, penalty_N=penalty, effort=64, num_threads=1)
+    return ApproximateIndex(Entries.load(directory), graph)
+
+
+def save(index: ApproximateIndex, directory: Path) -> None:
+    index.entries.save(directory)
+    index.inner.save(directory)
 
 
 def test_scores_are_inner_products_less_the_penalty() -> None:
@@ -38,7 +48,7 @@ def test_same_input_gives_the_same_file(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        build(vectors).save(tmp_path / name)
+        save(build(vectors), tmp_path / name)
         contents.append((tmp_path / name / GRAPH_FILE).read_bytes())
     assert contents[0] == contents[1]
 
@@ -46,7 +56,7 @@ def test_same_input_gives_the_same_file(tmp_path: Path) -> None:
 def test_mapped_index_answers_as_the_one_that_was_saved(tmp_path: Path) -> None:
     vectors = clustered_vectors(500, 16, num_clusters=8)
     saved = build(vectors)
-    saved.save(tmp_path)
+    save(saved, tmp_path)
     loaded = load(tmp_path, dim=16)
     found, expected = loaded.search(vectors[:50], k=7), saved.search(vectors[:50], k=7)
     assert np.array_equal(found.rows_QK, expected.rows_QK)
@@ -82,8 +92,8 @@ def test_wider_beam_can_be_asked_for() -> None:
     graph, exact = build(vectors), ExactIndex(vectors)
     expected = exact.search(vectors[:100], k=10)
 
-    def recall(ef_search: int) -> float:
-        found = graph.search(vectors[:100], k=10, ef_search=ef_search)
+    def recall(effort: int) -> float:
+        found = graph.search(vectors[:100], k=10, effort=effort)
         return float((found.score_QK >= expected.score_QK[:, -1:] - 1e-5).mean())
 
     assert recall(500) > recall(10)
@@ -100,16 +110,16 @@ def test_no_query_gives_no_answer() -> None:
 
 
 def test_graph_that_does_not_fit_its_entries_is_refused(tmp_path: Path) -> None:
-    build(unit_vectors(20)).save(tmp_path)
+    save(build(unit_vectors(20)), tmp_path)
     with pytest.raises(BuildCorrupt, match="does not fit"):
         load(tmp_path, dim=12, penalty=np.ones(20, dtype=np.float32))
     np.save(tmp_path / OFFSETS_FILE, np.arange(5))
-    with pytest.raises(BuildCorrupt, match="does not fit"):
+    with pytest.raises(BuildCorrupt, match="instead of 4"):
         load(tmp_path, dim=12)
 
 
 def test_graph_that_is_cut_is_refused(tmp_path: Path) -> None:
-    build(unit_vectors(20)).save(tmp_path)
+    save(build(unit_vectors(20)), tmp_path)
     path = tmp_path / GRAPH_FILE
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BuildCorrupt, match="can't be read"):
@@ -118,7 +128,6 @@ def test_graph_that_is_cut_is_refused(tmp_path: Path) -> None:
 
 def test_search_with_several_threads_finds_the_same() -> None:
     vectors = clustered_vectors(500, 16, num_clusters=8)
-    entries = group_identical(vectors)
     two = CONFIG.model_copy(update={"search_threads": 2})
-    found = HnswIndex.build(vectors, entries, two).search(vectors[:50], k=5)
+    found = build(vectors, config=two).search(vectors[:50], k=5)
     assert np.array_equal(found.rows_QK, build(vectors).search(vectors[:50], k=5).rows_QK)

@@ -1,21 +1,27 @@
 import numpy as np
 import pytest
 
+from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.hnsw import HnswIndex
-from index.recall import lower_bound, recall_per_query, sample_rows, tune_ef_search
+from index.recall import lower_bound, recall_per_query, sample_rows, tune_effort
+from index.vectors import Vectors
 from tests.index_fakes import unit_vectors
+
+
+def build(vectors: Vectors, config: IndexConfig) -> ApproximateIndex:
+    entries = group_identical(vectors)
+    return ApproximateIndex(entries, HnswIndex.build(vectors, entries, config))
 
 
 def test_recall_is_the_share_of_true_neighbors_found() -> None:
     vectors = unit_vectors(200)
-    entries = group_identical(vectors)
-    graph = HnswIndex.build(vectors, entries, IndexConfig(ef_search=200))
+    graph = build(vectors, IndexConfig(ef_search=200))
     rows = np.arange(50)
     assert recall_per_query(ExactIndex(vectors), graph, rows, k=10).mean() == 1.0
-    half = HnswIndex.build(vectors[:100], group_identical(vectors[:100]), IndexConfig())
+    half = build(vectors[:100], IndexConfig())
     recall = recall_per_query(ExactIndex(vectors), half, rows, k=10).mean()
     assert 0.3 < recall < 0.7
 
@@ -41,22 +47,22 @@ def test_bound_holds_as_often_as_it_says() -> None:
 
 def test_beam_is_as_narrow_as_the_target_allows() -> None:
     vectors = unit_vectors(2_000, 32)
-    exact, entries = ExactIndex(vectors), group_identical(vectors)
+    exact = ExactIndex(vectors)
     config = IndexConfig(m=8, ef_construction=20, ef_search=8, recall_target=0.9)
-    graph = HnswIndex.build(vectors, entries, config)
-    tuned = tune_ef_search(exact, graph, config)
+    graph = build(vectors, config)
+    tuned = tune_effort(exact, graph, config)
     rows = sample_rows(2_000, num=400, generator=np.random.default_rng(5))
-    assert 16 <= tuned.ef_search < 1_024
+    assert 16 <= tuned.inner.effort < 1_024
     assert recall_per_query(exact, tuned, rows, k=10).mean() > 0.87
     easy = config.model_copy(update={"recall_target": 0.0})
-    assert tune_ef_search(exact, graph, easy).ef_search == 8
+    assert tune_effort(exact, graph, easy).inner.effort == 8
 
 
 def test_beam_stays_below_its_limit() -> None:
     vectors = unit_vectors(500, 32)
     config = IndexConfig(ef_search=8, ef_search_max=20, recall_target=1.0)
-    graph = HnswIndex.build(vectors, group_identical(vectors), config)
-    assert tune_ef_search(ExactIndex(vectors), graph, config).ef_search == 20
+    graph = build(vectors, config)
+    assert tune_effort(ExactIndex(vectors), graph, config).inner.effort == 20
 
 
 def test_sample_is_all_where_there_are_few() -> None:
