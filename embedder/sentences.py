@@ -17,13 +17,12 @@ import pyarrow.compute as pc
 
 from embedder.profiles import Floats
 from embedder.slices import Spans, in_pieces, span_rows
-from embedder.text import encode_texts, fingerprint
+from embedder.text import StringMemory, encode_texts, fingerprint
 from embedder.wording import distinct_strings
 from store.sequences import Int64s, SequenceBatch
 
 DIM, EARLY_EVENTS, FITTED_STRINGS = 32, 20, 20_000
-EVENTS_AT_ONCE = STRINGS_AT_ONCE = 262_144
-REMEMBERED = 2 * STRINGS_AT_ONCE
+EVENTS_AT_ONCE = 262_144
 WORDS = r"^[^\d]*\pL[^\d]*$|\pL\s|\s\pL"  # letters and no digit at all, or several words
 
 
@@ -43,7 +42,7 @@ class Sentences:
     fingerprint: str
     mean_W: Floats
     rotation_WD: Floats
-    _remembered: dict[str, Floats] = field(default_factory=dict, repr=False, compare=False)
+    _memory: StringMemory = field(default_factory=StringMemory, repr=False, compare=False)
 
     def read(self, batch: SequenceBatch) -> "Read":
         """Embed the early strings of a batch; linear in the distinct ones.
@@ -60,21 +59,12 @@ class Sentences:
 
     def _vectors_of(self, texts: Sequence[str]) -> Floats:
         """Return what is kept of each text, S x D."""
-        vectors_SD = np.empty((len(texts), self.rotation_WD.shape[1]), dtype=np.float32)
-        found = [self._remembered.get(text) for text in texts]
-        unmet = [place for place, vector in enumerate(found) if vector is None]
-        met = [place for place, vector in enumerate(found) if vector is not None]
-        if met:
-            vectors_SD[met] = np.stack([vector for vector in found if vector is not None])
-        for first in range(0, len(unmet), STRINGS_AT_ONCE):
-            some = unmet[first : first + STRINGS_AT_ONCE]
-            named = [texts[place] for place in some]
-            centred: Floats = encode_texts(named, self.folder) - self.mean_W
-            vectors_SD[some] = kept = np.asarray(centred @ self.rotation_WD, dtype=np.float32)
-            if len(self._remembered) + len(named) > REMEMBERED:
-                self._remembered.clear()
-            self._remembered.update(zip(named, kept, strict=True))
-        return vectors_SD
+
+        def embed(unmet: Sequence[str]) -> Floats:
+            centred: Floats = encode_texts(unmet, self.folder) - self.mean_W
+            return centred @ self.rotation_WD
+
+        return self._memory.vectors_of(texts, embed, dim=self.rotation_WD.shape[1])
 
 
 @dataclass(frozen=True)

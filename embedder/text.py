@@ -6,8 +6,8 @@ costs no more than another.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,38 @@ from embedder.profiles import Floats
 from store.sequences import SequenceBatch
 
 TEXTS_PER_USER, CHARACTERS = 16, 256
+STRINGS_AT_ONCE = 262_144
+REMEMBERED = 2 * STRINGS_AT_ONCE
+
+
+class StringMemory:
+    """What a sentence model said of strings, for the same strings come again at every age.
+
+    It holds at most `REMEMBERED` vectors and forgets all of them when more come. Threads may share
+    it: at worst a string is embedded twice.
+    """
+
+    def __init__(self) -> None:
+        self._vector: dict[str, Floats] = {}
+
+    def vectors_of(
+        self, texts: Sequence[str], embed: Callable[[Sequence[str]], Floats], *, dim: int
+    ) -> Floats:
+        """Return the vector of each text, S x `dim`; only those not yet met are embedded."""
+        vectors_SD = np.empty((len(texts), dim), dtype=np.float32)
+        found = [self._vector.get(text) for text in texts]
+        unmet = [place for place, vector in enumerate(found) if vector is None]
+        met = [place for place, vector in enumerate(found) if vector is not None]
+        if met:
+            vectors_SD[met] = np.stack([vector for vector in found if vector is not None])
+        for first in range(0, len(unmet), STRINGS_AT_ONCE):
+            some = unmet[first : first + STRINGS_AT_ONCE]
+            named = [texts[place] for place in some]
+            vectors_SD[some] = kept = np.asarray(embed(named), dtype=np.float32)
+            if len(self._vector) + len(named) > REMEMBERED:
+                self._vector = {}
+            self._vector.update(zip(named, kept, strict=True))
+        return vectors_SD
 
 
 @dataclass(frozen=True)
@@ -39,26 +71,36 @@ class TextModel:
     folder: str
     fingerprint: str
     rotation: Floats
+    _memory: StringMemory = field(default_factory=StringMemory, repr=False, compare=False)
 
     def embed(self, batch: SequenceBatch) -> Floats:
         """Return the raw text block of each user; zero where a user has no text."""
-        return mean_sentences(batch, self.columns, self.folder) @ self.rotation
+        return sum_texts(batch, self.columns, self._vectors_of)
+
+    def _vectors_of(self, texts: Sequence[str]) -> Floats:
+        return self._memory.vectors_of(
+            texts,
+            lambda unmet: encode_texts(unmet, self.folder) @ self.rotation,
+            dim=self.rotation.shape[1],
+        )
 
 
 def fit_text(batch: SequenceBatch, columns: tuple[str, ...], folder: str, *, dim: int) -> TextModel:
     """Fit the rotation on the users at hand (uncentred, as cosines are kept)."""
-    means = mean_sentences(batch, columns, folder)
+    means = sum_texts(batch, columns, lambda texts: encode_texts(texts, folder))
     values, vectors = np.linalg.eigh(means.T.astype(np.float64) @ means)
     kept = np.argsort(values)[::-1][: min(dim, means.shape[1])]
     basis = np.ascontiguousarray(vectors[:, kept], dtype=np.float32)
     return TextModel(columns, folder, fingerprint(folder), basis)
 
 
-def mean_sentences(batch: SequenceBatch, columns: tuple[str, ...], folder: str) -> Floats:
-    """Return the mean embedding of each user's recent distinct texts, B x W."""
+def sum_texts(
+    batch: SequenceBatch, columns: tuple[str, ...], embed: Callable[[Sequence[str]], Floats]
+) -> Floats:
+    """Return the sum of the embeddings of each user's recent distinct texts, B x W."""
     texts, users = recent_texts(batch, columns)
     encoded = texts.dictionary_encode()
-    vectors = encode_texts(encoded.dictionary.to_pylist(), folder)
+    vectors = embed(encoded.dictionary.to_pylist())
     sums = np.zeros((batch.num_users, vectors.shape[1]), dtype=np.float32)
     np.add.at(sums, users, vectors[encoded.indices.to_numpy()])
     return sums

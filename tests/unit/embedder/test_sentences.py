@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embedder import sentences
+from embedder import sentences, text
 from embedder.sentences import EARLY_EVENTS, Read, Sentences, early_strings, fit_sentences
 from embedder.slices import Spans
+from embedder.text import StringMemory, TextModel
 from tests.unit.embedder.test_wording import talkers
 
 
@@ -61,8 +62,8 @@ def test_strings_are_embedded_some_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     model = Sentences(("page",), "no folder", "", np.array([1, 0, 0], np.float32), rotation)
     whole = model.read(batch).vectors[0]
     np.testing.assert_array_equal(whole, [[7, 2], [4, 2], [6, 4], [5, 2]])
-    monkeypatch.setattr(sentences, "STRINGS_AT_ONCE", 3)
-    again = replace(model, _remembered={})
+    monkeypatch.setattr(text, "STRINGS_AT_ONCE", 3)
+    again = replace(model, _memory=StringMemory())
     np.testing.assert_array_equal(again.read(batch).vectors[0], whole)
     assert asked == [4, 3, 1]
 
@@ -80,7 +81,7 @@ def test_a_string_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.array([[len(text), 1.0] for text in texts], np.float32)
 
     monkeypatch.setattr(sentences, "encode_texts", by_length)
-    monkeypatch.setattr(sentences, "REMEMBERED", 3)
+    monkeypatch.setattr(text, "REMEMBERED", 3)
     model = Sentences(
         ("page",), "a folder", "", np.zeros(2, np.float32), np.eye(2, 1, dtype=np.float32)
     )
@@ -91,9 +92,25 @@ def test_a_string_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (["river", "museum"], ["river"]),
     ):
         own: list[str | None] = list(strings)
-        means = model.read(talkers([[text] for text in own])).means(
+        means = model.read(talkers([[one] for one in own])).means(
             spans_of(list(range(len(own))), list(range(1, len(own) + 1)))
         )
-        assert means[:, 0].tolist() == [len(text) for text in strings]
+        assert means[:, 0].tolist() == [len(one) for one in strings]
         assert sorted(asked) == sorted(fresh)
         asked.clear()
+
+
+def test_the_text_block_embeds_a_string_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users are embedded at many ages, and what they said is nearly the same at each."""
+    asked: list[str] = []
+
+    def encode(texts: Sequence[str], folder: str) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+    monkeypatch.setattr(text, "encode_texts", encode)
+    model = TextModel(("page",), "a folder", "", np.diag([1.0, 10]).astype(np.float32))
+    batch = talkers([["castle", "a river", "castle"], ["castle"]])
+    for _ in range(2):
+        np.testing.assert_array_equal(model.embed(batch), [[13, 20], [6, 10]])
+    assert sorted(asked) == ["a river", "castle"]
