@@ -1,38 +1,70 @@
-"""Identical vectors, found once: bots behave alike to the last bit, and break graph indexes.
+"""Distinct vectors and their users: bots behave alike to the last bit, and break graph indexes.
 
-Shape key: `N` stored vectors, `E` distinct ones (entries), `D` dimensions.
+Rows whose vectors are equal, or differ by float noise alone (`index.noise`), are one entry. An
+entry is found and ranked by one vector, that of its first row, so its users are never told apart
+by noise; the vectors themselves stay as they are.
+
+Shape key: `N` stored vectors, `E` distinct ones (entries), `M` bit-different ones, `D` dimensions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from index.errors import BuildCorrupt
+from index.noise import components_of_noise
 from index.vectors import Rows, Vectors, row_blocks
 
 OFFSETS_FILE = "entry_offsets.npy"
 ROWS_FILE = "entry_rows.npy"
+FIRST_ROWS_FILE = "entry_first_rows.npy"
+OF_ROW_FILE = "entry_of_row.npy"
 HASH_SEED = 20_240_229
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Rows grouped by equal vector; entry e holds `rows_N[offsets_E[e]:offsets_E[e + 1]]`.
+    """Rows grouped by vector; entry e holds `rows_N[offsets_E[e]:offsets_E[e + 1]]`.
 
     Attributes:
         offsets_E: int64 of length E + 1.
-        rows_N: int64, ascending within an entry; entries are ordered by their first row.
+        rows_N: int64, within an entry ascending or, after `preferring`, who is to be shown first.
+        first_rows_E: The least row of each entry, int64, ascending; its vector stands for all.
+        entry_N: The entry of each row, int64.
     """
 
     offsets_E: Rows
     rows_N: Rows
+    first_rows_E: Rows
+    entry_N: Rows
+
+    @classmethod
+    def of_first_rows(cls, first_N: Rows) -> "Entries":
+        """Group rows by the least row that each is alike to."""
+        first_rows_E, entry_N, sizes_E = np.unique(first_N, return_inverse=True, return_counts=True)
+        rows_N = np.argsort(first_N, kind="stable").astype(np.int64)
+        offsets_E = np.concatenate([[0], np.cumsum(sizes_E)]).astype(np.int64)
+        return cls(offsets_E, rows_N, first_rows_E.astype(np.int64), entry_N.astype(np.int64))
+
+    def preferring(self, is_violator_N: npt.NDArray[np.bool_], num_events_N: Rows) -> "Entries":
+        """Return the same entries with known violators first, then whoever did most, then by row.
+
+        The first of an entry stands for it where only one is shown: evidence comes first, and of
+        many events more is known than of few.
+        """
+        if self.num_entries == len(self.rows_N):
+            return self
+        keys = (-num_events_N[self.rows_N], ~is_violator_N[self.rows_N], self.entry_N[self.rows_N])
+        return replace(self, rows_N=self.rows_N[np.lexsort(keys)])
 
     def save(self, directory: Path) -> None:
         """Write what `load` reads."""
         np.save(directory / OFFSETS_FILE, self.offsets_E)
         np.save(directory / ROWS_FILE, self.rows_N)
+        np.save(directory / FIRST_ROWS_FILE, self.first_rows_E)
+        np.save(directory / OF_ROW_FILE, self.entry_N)
 
     @classmethod
     def load(cls, directory: Path) -> "Entries":
@@ -45,6 +77,8 @@ class Entries:
             return cls(
                 np.load(directory / OFFSETS_FILE, mmap_mode="r", allow_pickle=False),
                 np.load(directory / ROWS_FILE, mmap_mode="r", allow_pickle=False),
+                np.load(directory / FIRST_ROWS_FILE, mmap_mode="r", allow_pickle=False),
+                np.load(directory / OF_ROW_FILE, mmap_mode="r", allow_pickle=False),
             )
         except (OSError, ValueError) as error:
             raise BuildCorrupt(f"the entries in {directory} can't be read: {error}") from error
@@ -55,25 +89,32 @@ class Entries:
         return len(self.offsets_E) - 1
 
     @property
-    def first_rows_E(self) -> Rows:
-        """One row of each entry, the first."""
-        rows: Rows = self.rows_N[self.offsets_E[:-1]]
-        return rows
+    def shape(self) -> tuple[int, int, int, int]:
+        """N by either array of rows, and E by either array of entries."""
+        return len(self.rows_N), len(self.entry_N), self.num_entries, len(self.first_rows_E)
 
     def spread(self, value_E: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the value of each entry for every row, length N."""
-        value_N = np.empty(len(self.rows_N), dtype=value_E.dtype)
-        value_N[self.rows_N] = np.repeat(value_E, np.diff(self.offsets_E))
+        value_N: npt.NDArray[np.float32] = value_E[self.entry_N]
         return value_N
 
 
 def group_identical(vectors_ND: Vectors) -> Entries:
-    """Group rows that are equal in every number."""
-    first_N = _first_equal_row(vectors_ND, _hashes(vectors_ND))
-    rows_N = np.argsort(first_N, kind="stable").astype(np.int64)
-    _, sizes_E = np.unique(first_N, return_counts=True)
-    offsets_E = np.concatenate([[0], np.cumsum(sizes_E)]).astype(np.int64)
-    return Entries(offsets_E, rows_N)
+    """Group rows that are equal but for float noise; see `components_of_noise` for the law.
+
+    Bit-equal rows are always together, and rows more than 1e-4 apart never are. Which rows are
+    together does not depend on their order.
+    """
+    hash_N = _hashes(vectors_ND)
+    equal_N = _first_equal_row(vectors_ND, hash_N)
+    rows_M = np.flatnonzero(equal_N == np.arange(len(equal_N)))
+    rows_M = rows_M[np.argsort(hash_N[rows_M], kind="stable")]
+    group_M = components_of_noise(vectors_ND, rows_M)
+    first_of_group = np.full(len(rows_M), len(equal_N), dtype=np.int64)
+    np.minimum.at(first_of_group, group_M, rows_M)
+    first_N = np.empty(len(equal_N), dtype=np.int64)
+    first_N[rows_M] = first_of_group[group_M]
+    return Entries.of_first_rows(first_N[equal_N])
 
 
 def _hashes(vectors_ND: Vectors) -> npt.NDArray[np.uint64]:
@@ -90,7 +131,11 @@ def _hashes(vectors_ND: Vectors) -> npt.NDArray[np.uint64]:
 
 
 def _first_equal_row(vectors_ND: Vectors, hash_N: npt.NDArray[np.uint64]) -> Rows:
-    """Return, for each row, the first row with the same vector; hashes are never trusted alone."""
+    """Return, for each row, the first row with the same vector; hashes are never trusted alone.
+
+    Of different vectors with one hash only those equal to the first are recognized here; the
+    others are found equal by their distance.
+    """
     _, first, inverse = np.unique(hash_N, return_index=True, return_inverse=True)
     first_N = first[inverse].astype(np.int64)
     rows = np.flatnonzero(first_N != np.arange(len(first_N)))

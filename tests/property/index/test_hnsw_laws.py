@@ -47,17 +47,3 @@ def test_saving_and_mapping_changes_no_answer(vectors: Vectors, queries: Vectors
         found, expected = loaded.search_entries(queries, k=k), graph.search_entries(queries, k=k)
     assert np.array_equal(found.rows_QK, expected.rows_QK)
     assert np.array_equal(found.score_QK, expected.score_QK)
-
-
-@given(galleries())
-def test_entries_are_the_classes_of_equal_rows(vectors: Vectors) -> None:
-    entries = group_identical(vectors)
-    assert sorted(entries.rows_N.tolist()) == list(range(len(vectors)))
-    seen = set()
-    for entry in range(entries.num_entries):
-        rows = entries.rows_N[entries.offsets_E[entry] : entries.offsets_E[entry + 1]]
-        assert (np.diff(rows) > 0).all()
-        contents = {vectors[row].tobytes() for row in rows}
-        assert len(contents) == 1
-        seen |= contents
-    assert len(seen) == entries.num_entries
