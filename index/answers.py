@@ -10,11 +10,14 @@ from index.errors import InvalidRequest
 SearchMode = IndexKind | Literal["exact_filtered"]
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
+Counted = Literal["users", "behaviors"]
 Band = Literal["likely", "possible", "unlikely", "insufficient_data"]
 
 K_MAX = 1_000
 EF_SEARCH_MAX = 4_096
 FILTER_POLICIES_MAX = 100
+MEMBERS_MAX = 1_000
+MEMBERS_TOTAL_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,14 @@ class Filter:
                 raise InvalidRequest(f"{name} needs a time zone", pointer=f"filter/{name}")
 
 
+def members_fault(members: int, *, k: int, count: Counted) -> str | None:
+    """Return why so many members of each hit can't be asked for; None where they can."""
+    most = min(MEMBERS_MAX, MEMBERS_TOTAL_MAX // k)
+    if not 0 <= members <= most:
+        return f"members must be 0 to {most} for a k of {k}, not {members}"
+    return 'members need count "behaviors"' if members and count == "users" else None
+
+
 @dataclass(frozen=True)
 class NeighborRequest:
     """How to search.
@@ -66,9 +77,14 @@ class NeighborRequest:
         exact: Search exactly although the build has an approximate index.
         ef_search: Beam width of the approximate search, 1 to 4,096; the build's own if absent.
         explain: Also split each similarity into channels.
+        count: What k counts. "users": users, no more than a quarter of the places to those who
+            share a vector while others could fill them. "behaviors": distinct vectors, one hit
+            each, which is a known violator where one shares it, else who has most events.
+        members: Name up to so many others of each hit's vector, 0 to 1,000 and with k together
+            10,000; known violators first, then by number of events. Only where behaviors count.
 
     Raises:
-        InvalidRequest: If a number is out of its range.
+        InvalidRequest: If a number is out of its range, or members are asked for among users.
     """
 
     k: int = 10
@@ -77,15 +93,30 @@ class NeighborRequest:
     exact: bool = False
     ef_search: int | None = None
     explain: bool = False
+    count: Counted = "users"
+    members: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= K_MAX:
             raise InvalidRequest(f"k must be 1 to {K_MAX}, not {self.k}", pointer="k")
+        fault = members_fault(self.members, k=self.k, count=self.count)
+        if fault is not None:
+            raise InvalidRequest(fault, pointer="members")
         if self.ef_search is not None and not 1 <= self.ef_search <= EF_SEARCH_MAX:
             raise InvalidRequest(
                 f"ef_search must be 1 to {EF_SEARCH_MAX}, not {self.ef_search}",
                 pointer="params/ef_search",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user who shares the vector of a hit; `policy` as that of a hit."""
+
+    user_id: str
+    known_violator: bool
+    policy: str | None
+    num_events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +127,11 @@ class Hit:
         similarity: True cosine in [-1, 1]. The hub correction changes the order of hits, never
             this number, so it need not descend strictly.
         policy: What the violator was labelled for; None for others.
+        duplicates: How many others behave the same to the last bit but float noise, and could be
+            hits too: they are in the view, pass the filter, are neither erased nor asked about.
         channels: Block name to its share of the similarity; the shares sum to it. Only on request.
+        members: The first of those duplicates, known violators first. Only on request; there are
+            more where `duplicates` is larger.
     """
 
     user_id: str
@@ -104,7 +139,9 @@ class Hit:
     known_violator: bool
     policy: str | None
     num_events: int
+    duplicates: int
     channels: dict[str, float] | None = None
+    members: tuple[Member, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
       vectors.npy        N by D, float32, unit rows
       violators.npy      the rows of known violators again, together: their view is searched exactly
       penalties.npy      hub correction of every row (absent without it)
-      entry_*.npy        which rows have the same vector: see `index.distinct`
+      entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
       hnsw.faiss         the graph (absent in small builds)
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
@@ -19,6 +19,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Build:
         everyone: Exact view of all users.
         violator_rows: Rows of known violators, ascending: row v of `violators` is violator_rows[v].
         violators: Exact view of known violators.
-        entries: Which rows have the same vector.
+        entries: Which rows share a vector; known violators first.
         approximate: Approximate view of all users; None in small builds.
     """
 
@@ -110,6 +111,12 @@ class Build:
     def vectors_ND(self) -> Vectors:
         """The vectors of all users, mapped."""
         return self.everyone.vectors_ND
+
+    @cached_property
+    def entries_of_violators(self) -> tuple[Rows, Rows]:
+        """The entry of each known violator, and which of them are the first of theirs."""
+        entry_V = self.entries.entry_N[self.violator_rows]
+        return entry_V, np.sort(np.unique(entry_V, return_index=True)[1]).astype(np.int64)
 
 
 def new_build_id(now: datetime) -> str:
@@ -184,7 +191,8 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
     ):
         raise BuildCorrupt(f"the files of {directory} do not fit together")
     entries = Entries.load(directory)
-    if len(entries.rows_N) != manifest.num_users or entries.num_entries != manifest.num_distinct:
+    num_users, num_entries = manifest.num_users, manifest.num_distinct
+    if entries.shape != (num_users, num_users, num_entries, num_entries):
         raise BuildCorrupt(f"the entries of {directory} do not fit its users")
     return Build(
         directory,
@@ -223,7 +231,7 @@ def _write_index(
     directory: Path, users: UserTable, vectors_ND: Vectors, config: IndexConfig
 ) -> _Indexed:
     """Write the vectors, both views, the hub correction, and the graph where there is to be one."""
-    entries = group_identical(vectors_ND)
+    entries = group_identical(vectors_ND).preferring(users.label_N == 1, users.num_events_N)
     entries.save(directory)
     penalty_N: Floats | None = None
     if config.hub_correction:

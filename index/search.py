@@ -1,13 +1,20 @@
 """One search over a build: which view, which mode, without whom.
 
-Shape key: `Q` queries, `K` neighbors, `D` dimensions.
+Entries (distinct vectors) are searched and ranked, so that equal users neither take each other's
+places nor those of others; then users are picked for the answer.
+
+Shape key: `Q` queries, `K` entries found, `E` entries, `M` rows, `N` users, `D` dimensions.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from index.answers import NeighborRequest, SearchMode
 from index.build import Build
+from index.distinct import Entries
+from index.exact import ExactIndex
 from index.filters import rows_passing
+from index.sharing import Found, Passes, pick_behaviors, pick_users, sharers
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
 
@@ -19,65 +26,122 @@ def find_neighbors(
     tombstones: Tombstones,
     *,
     own_rows_Q: Rows | None = None,
-) -> tuple[Rows, SearchMode]:
-    """Return the best rows for each query, Q by k and padded by -1, and how they were found.
+) -> tuple[list[Found], SearchMode]:
+    """Return what each query found, and how.
 
     Args:
         build: What to search.
         query_QD: Unit vectors.
-        request: View, filter, mode and number of neighbors.
+        request: View, filter, mode, and what is counted how often.
         tombstones: Rows that are never among the answers, nor take a place from others.
         own_rows_Q: Row of the user behind each query, -1 for none; never among the answers.
     """
+    if len(query_QD) == 0:
+        return [], "exact"
+    chosen = _rows_chosen(build, request, tombstones)
+    passes = _passes(build, request, tombstones, chosen)
     num_own = 0 if own_rows_Q is None else 1
-    most = num_own + tombstones.num_hidden
+    num_hidden = 0 if chosen is not None else tombstones.num_hidden
+    most = num_own + num_hidden
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
     while True:
-        found, mode = _search(build, query_QD, request, tombstones, request.k + spare)
-        rows_QK = found.rows_QK
-        if tombstones.num_hidden:
-            rows_QK = _at_the_end(tombstones.blank(rows_QK))
-        if own_rows_Q is not None:
-            rows_QK = _without_own(rows_QK, own_rows_Q)
-        is_short_Q = rows_QK[:, request.k - 1] < 0
+        found, mode = _search(build, query_QD, request, chosen, request.k + spare)
+        users = sharers(build.entries, found.rows_QK, own_rows_Q=own_rows_Q, passes=passes)
+        is_short_Q = (users.free_QK > 0).sum(axis=1) < request.k
         if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
-            return rows_QK[:, : request.k], mode
+            break
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
+    if request.count == "users":
+        return pick_users(users, own_rows_Q, k=request.k), mode
+    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members), mode
+
+
+def _rows_chosen(build: Build, request: NeighborRequest, tombstones: Tombstones) -> Rows | None:
+    """Return the rows that pass the filter, ascending; None where there is none."""
+    if request.filter is None:
+        return None
+    among = build.violator_rows if request.known_violators else None
+    return tombstones.visible(rows_passing(build.users, request.filter, among=among))
+
+
+def _passes(
+    build: Build, request: NeighborRequest, tombstones: Tombstones, chosen: Rows | None
+) -> Passes | None:
+    """Return what tells which rows may be hits; None where all may."""
+    if chosen is not None:
+        return lambda rows: _among(chosen, rows)
+    label_N, hidden_N = build.users.label_N, tombstones.hidden_N
+    if request.known_violators:
+        return lambda rows: (label_N[rows] == 1) & ~hidden_N[rows]
+    if tombstones.num_hidden:
+        return lambda rows: ~hidden_N[rows]
+    return None
+
+
+def _among(chosen: Rows, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Tell which rows are among some that ascend."""
+    if len(chosen) == 0:
+        return np.zeros(rows.shape, dtype=np.bool_)
+    place = np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
+    return np.asarray(chosen[place] == rows)
 
 
 def _search(
-    build: Build, query_QD: Vectors, request: NeighborRequest, tombstones: Tombstones, k: int
+    build: Build, query_QD: Vectors, request: NeighborRequest, chosen: Rows | None, k: int
 ) -> tuple[Neighbors, SearchMode]:
-    if request.filter is not None:
-        among = build.violator_rows if request.known_violators else None
-        rows = tombstones.visible(rows_passing(build.users, request.filter, among=among))
-        return build.everyone.search_rows(query_QD, rows, k=k), "exact_filtered"
+    """Return the best entries for each query, and how they were found."""
+    entries = build.entries
+    if chosen is not None:
+        found = _search_chosen(build.everyone, entries, query_QD, chosen, k)
+        return found, "exact_filtered"
     if request.known_violators:
-        found = build.violators.search(query_QD, k=k)
-        return _renamed(found, build.violator_rows), "exact"
+        return _search_violators(build, query_QD, k), "exact"
     approximate = build.approximate
     if approximate is not None and not request.exact:
-        found = approximate.search(query_QD, k=k, effort=request.ef_search)
-        return found, approximate.inner.kind
-    return build.everyone.search(query_QD, k=k), "exact"
+        found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
+        return _ties_by_entry(found), approximate.inner.kind
+    if entries.num_entries == len(build.users):
+        return build.everyone.search(query_QD, k=k), "exact"
+    found = build.everyone.search_rows(query_QD, entries.first_rows_E, k=k)
+    return _entries_of(found, entries), "exact"
 
 
-def _renamed(found: Neighbors, rows_of_view: Rows) -> Neighbors:
-    """Return rows of the build instead of rows of a view."""
-    if len(rows_of_view) == 0:
+def _search_chosen(
+    everyone: ExactIndex, entries: Entries, query_QD: Vectors, chosen: Rows, k: int
+) -> Neighbors:
+    """Search the entries that have a chosen row, by the vectors that stand for them."""
+    if entries.num_entries == everyone.num_vectors:
+        return everyone.search_rows(query_QD, chosen, k=k)
+    has_chosen_E = np.zeros(entries.num_entries, dtype=np.bool_)
+    has_chosen_E[entries.entry_N[chosen]] = True
+    found = everyone.search_rows(query_QD, entries.first_rows_E[has_chosen_E], k=k)
+    return _entries_of(found, entries)
+
+
+def _search_violators(build: Build, query_QD: Vectors, k: int) -> Neighbors:
+    """Search the violators' view; of equal violators, the first stands for all."""
+    entry_V, first_V = build.entries_of_violators
+    if len(first_V) == len(entry_V):
+        found = build.violators.search(query_QD, k=k)
+    else:
+        found = build.violators.search_rows(query_QD, first_V, k=k)
+    if len(entry_V) == 0:
         return found
-    rows_QK = np.where(found.rows_QK >= 0, rows_of_view[found.rows_QK], -1)
-    return Neighbors(rows_QK, found.score_QK)
+    return Neighbors(np.where(found.rows_QK >= 0, entry_V[found.rows_QK], -1), found.score_QK)
 
 
-def _without_own(rows_QK: Rows, own_rows_Q: Rows) -> Rows:
-    """Move each query's own row, if it was found, behind all others, and blank it."""
-    own = (rows_QK == own_rows_Q[:, None]) & (rows_QK >= 0)
-    return _at_the_end(np.where(own, -1, rows_QK))
+def _entries_of(found: Neighbors, entries: Entries) -> Neighbors:
+    """Return entries instead of their first rows; both ascend alike, so the order of ties stays."""
+    entry_QK = np.where(found.rows_QK >= 0, entries.entry_N[found.rows_QK], -1)
+    return Neighbors(entry_QK, found.score_QK)
 
 
-def _at_the_end(rows_QK: Rows) -> Rows:
-    """Move what is blank behind all others, which keep their order."""
-    order = np.argsort(rows_QK < 0, axis=1, kind="stable")
-    rest: Rows = np.take_along_axis(rows_QK, order, axis=1)
-    return rest
+def _ties_by_entry(found: Neighbors) -> Neighbors:
+    """Order equal scores by entry, which is by first row, as exact search does."""
+    if (found.score_QK[:, 1:] < found.score_QK[:, :-1]).all():
+        return found
+    order = np.lexsort((found.rows_QK, -found.score_QK), axis=-1)
+    return Neighbors(
+        np.take_along_axis(found.rows_QK, order, axis=1),
+        np.take_along_axis(found.score_QK, order, axis=1),
+    )

@@ -348,20 +348,20 @@ class LookalikeService:
         num_events: Sequence[int | None],
         own_rows_Q: Rows | None = None,
     ) -> list[NeighborAnswer]:
-        rows_QK, mode = find_neighbors(
+        found, mode = find_neighbors(
             self._build, query_QD, request, self._tombstones, own_rows_Q=own_rows_Q
         )
         state = self.freshness().state
         return [
             NeighborAnswer(
                 user_id,
-                hits_of(self._build, query_D, rows_K[rows_K >= 0], explain=request.explain),
+                hits_of(self._build, query_D, found_by_query, explain=request.explain),
                 mode,
                 count,
                 state,
             )
-            for user_id, count, query_D, rows_K in zip(
-                user_ids, num_events, query_QD, rows_QK, strict=True
+            for user_id, count, query_D, found_by_query in zip(
+                user_ids, num_events, query_QD, found, strict=True
             )
         ]
 

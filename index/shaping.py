@@ -1,20 +1,24 @@
 """From rows and arrays to answers.
 
-Shape key: `K` neighbors, `D` dimensions, `C` channels.
+Shape key: `K` neighbors, `M` users who share a vector, `D` dimensions, `C` channels.
 """
 
+from itertools import repeat
 from typing import cast
 
 import numpy as np
 
-from index.answers import Band, Hit, RingInfo, RiskAnswer
+from index.answers import Band, Hit, Member, RingInfo, RiskAnswer
 from index.build import Build
 from index.parts import RiskAssessment
+from index.sharing import Found
+from index.users import UserTable
 from index.vectors import Rows, Vectors
 
 
-def hits_of(build: Build, query_D: Vectors, rows_K: Rows, *, explain: bool) -> tuple[Hit, ...]:
-    """Return the hits for some rows, in their order; similarities are computed again, exactly."""
+def hits_of(build: Build, query_D: Vectors, found: Found, *, explain: bool) -> tuple[Hit, ...]:
+    """Return the hits that were found, in their order; similarities are computed again, exactly."""
+    rows_K = found.rows_K
     if len(rows_K) == 0:
         return ()
     blocks = build.manifest.blocks
@@ -25,6 +29,9 @@ def hits_of(build: Build, query_D: Vectors, rows_K: Rows, *, explain: bool) -> t
     channels = (
         dict(zip(names, share, strict=True)) if explain else None for share in share_KC.tolist()
     )
+    members = (
+        (_members_of(users, rows) for rows in found.members) if found.members else repeat(None)
+    )
     return tuple(
         map(
             Hit,
@@ -33,7 +40,22 @@ def hits_of(build: Build, query_D: Vectors, rows_K: Rows, *, explain: bool) -> t
             (users.label_N[rows_K] == 1).tolist(),
             users.policies_of(rows_K),
             users.num_events_N[rows_K].tolist(),
+            found.duplicates_K.tolist(),
             channels,
+            members,
+        )
+    )
+
+
+def _members_of(users: UserTable, rows_M: Rows) -> tuple[Member, ...]:
+    """Return some users who share the vector of a hit."""
+    return tuple(
+        map(
+            Member,
+            users.ids_of(rows_M),
+            (users.label_N[rows_M] == 1).tolist(),
+            users.policies_of(rows_M),
+            users.num_events_N[rows_M].tolist(),
         )
     )
 

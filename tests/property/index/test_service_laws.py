@@ -1,14 +1,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from index.config import IndexConfig
 from index.events import events_to_batch
 from index.recall import lower_bound
-from index.search import _without_own
 from index.users import UserTable, conform_users
 from store.clock import from_us
 from tests.index_fakes import NOW, SCHEMA, users_table
@@ -24,15 +22,6 @@ def test_lookup_finds_exactly_the_ids_there_are(stored: set[str], asked: list[st
     asked = [*asked, *ids[:3]]
     expected = [ids.index(name) if name in stored else -1 for name in asked]
     assert users.rows_of(asked).tolist() == expected
-
-
-@given(st.lists(st.integers(0, 9), unique=True, max_size=8), st.integers(-1, 9))
-def test_own_row_is_taken_out_and_nothing_else_moves(rows: list[int], own: int) -> None:
-    padded = np.array([[*rows, *[-1] * (8 - len(rows))]])
-    rest = _without_own(padded, np.array([own]))[0]
-    expected = [row for row in rows if row != own]
-    assert rest[: len(expected)].tolist() == expected
-    assert (rest[len(expected) :] == -1).all()
 
 
 @given(st.floats(0, 1), st.integers(1, 10_000), st.integers(0, 10**6), st.floats(0.6, 0.999))

@@ -17,6 +17,7 @@ from index.answers import (
     BandRule,
     Freshness,
     Hit,
+    Member,
     NeighborAnswer,
     NeighborRequest,
     RingInfo,
@@ -38,6 +39,7 @@ SPACE_ID = "5pace"
 DATA_AS_OF = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RING = RingInfo(id=17, num_users=12, num_violators=5, violator_rate_lower=0.24, cohesion=0.83)
 USER_IDS = ("u-1", "u-2", "a/b", "x:y", "ü", "<script>alert(1)</script>", "newcomer", "u 7")
+DUPLICATES = {"ü": 23}
 VIOLATORS = {"u-2": "spam", "a/b": "bot", "x:y": "spam"}
 
 
@@ -148,7 +150,17 @@ def _hit(rank: int, user_id: str, request: NeighborRequest) -> Hit:
         known_violator=user_id in VIOLATORS,
         policy=VIOLATORS.get(user_id),
         num_events=57 - rank,
+        duplicates=DUPLICATES.get(user_id, 0),
         channels=channels if request.explain else None,
+        members=_members(user_id, request) if request.members else None,
+    )
+
+
+def _members(user_id: str, request: NeighborRequest) -> tuple[Member, ...]:
+    number = min(DUPLICATES.get(user_id, 0), request.members)
+    return tuple(
+        Member(f"{user_id}-copy-{copy}", copy == 0, "spam" if copy == 0 else None, 9 - copy)
+        for copy in range(number)
     )
 
 

@@ -37,3 +37,16 @@ def test_number_of_policies_is_bounded(num: int) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Filter(policies=("spam",) * num)
     assert caught.value.pointer == "filter/policies"
+
+
+@pytest.mark.parametrize("members", [-1, 1_001, 500])
+def test_members_out_of_range_are_refused(members: int) -> None:
+    with pytest.raises(InvalidRequest, match="members must be 0 to 400 for a k of 25") as caught:
+        NeighborRequest(k=25, count="behaviors", members=members)
+    assert caught.value.pointer == "members"
+
+
+def test_members_are_of_behaviors() -> None:
+    assert NeighborRequest(k=10, count="behaviors", members=1_000).members == 1_000
+    with pytest.raises(InvalidRequest, match='members need count "behaviors"'):
+        NeighborRequest(members=1)
