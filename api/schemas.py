@@ -1,11 +1,11 @@
-"""The wire: what requests must be and what answers are. These types go no further in.
+"""The wire: what requests must be, and answers about neighbors. These types go no further in.
 
 Requests are Pydantic models that forbid unknown fields. Answers are typed dictionaries: they are
 built by us, so they are checked by tests instead of at every request.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import (
     AwareDatetime,
@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -24,8 +25,11 @@ from index.answers import (
     EF_SEARCH_MAX,
     FILTER_POLICIES_MAX,
     K_MAX,
+    MEMBERS_MAX,
+    Counted,
     Filter,
     NeighborRequest,
+    members_fault,
 )
 
 BATCH_QUERIES_MAX = 1_000
@@ -34,6 +38,15 @@ RISK_USERS_MAX = 1_000
 FEATURE_USERS_MAX = 10_000
 EVENTS_MAX = 10_000
 VECTOR_MAX = 8_192
+
+COUNT_MEANING = (
+    "what `k` counts: `users`, of whom those who share a vector take at most a quarter of the "
+    "places while others could fill them; or `behaviors`, distinct vectors of one hit each"
+)
+MEMBERS_MEANING = (
+    "name so many others of each hit's vector, known violators first; needs `count` to be "
+    "`behaviors`, and `k` times `members` to be at most 10,000"
+)
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
 Attribute = Annotated[str, StringConstraints(max_length=16_384)] | bool | int | FiniteFloat | None
@@ -47,6 +60,12 @@ _EVENTS_EXAMPLE: JsonDict = {
         ]
     },
     "k": 10,
+}
+_BEHAVIORS_EXAMPLE: JsonDict = {
+    "query": {"user_id": "u-1024"},
+    "k": 5,
+    "count": "behaviors",
+    "members": 20,
 }
 _USER_EXAMPLE: JsonDict = {
     "query": {"user_id": "u-1024"},
@@ -134,11 +153,22 @@ class ParamsBody(_Strict):
     )
 
 
+def _check_members(members: int, info: ValidationInfo) -> int:
+    """Refuse members that the other fields, read before, do not allow."""
+    if {"k", "count"} <= info.data.keys():
+        fault = members_fault(members, k=info.data["k"], count=info.data["count"])
+        if fault is not None:
+            raise ValueError(fault)
+    return members
+
+
 class NeighborsRequest(_Strict):
     """A search for look-alikes."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [_USER_EXAMPLE, _EVENTS_EXAMPLE, _VECTOR_EXAMPLE]}
+        json_schema_extra={
+            "examples": [_USER_EXAMPLE, _BEHAVIORS_EXAMPLE, _EVENTS_EXAMPLE, _VECTOR_EXAMPLE]
+        }
     )
 
     query: QueryBody
@@ -147,6 +177,10 @@ class NeighborsRequest(_Strict):
     filter: FilterBody | None = Field(None, description="conditions; the search is then exact")
     params: ParamsBody = Field(ParamsBody(), description="how to search")
     explain: bool = Field(False, description="split each similarity by channel")
+    count: Counted = Field("users", description=COUNT_MEANING)
+    members: int = Field(0, ge=0, le=MEMBERS_MAX, description=MEMBERS_MEANING)
+
+    _members_fit = field_validator("members")(_check_members)
 
     def to_domain(self) -> NeighborRequest:
         """Return the index's own form."""
@@ -157,6 +191,8 @@ class NeighborsRequest(_Strict):
             exact=self.params.exact,
             ef_search=self.params.ef_search,
             explain=self.explain,
+            count=self.count,
+            members=self.members,
         )
 
 
@@ -170,13 +206,14 @@ class BatchNeighborsRequest(_Strict):
     queries: list[NeighborsRequest] = Field(
         min_length=1,
         max_length=BATCH_QUERIES_MAX,
-        description=f"answered in this order; together at most {BATCH_HITS_MAX:,} neighbors",
+        description=f"answered in this order; together at most {BATCH_HITS_MAX:,} neighbors and "
+        "members",
     )
 
     @field_validator("queries")
     @classmethod
     def _bounded(cls, queries: list[NeighborsRequest]) -> list[NeighborsRequest]:
-        if sum(query.k for query in queries) > BATCH_HITS_MAX:
+        if sum(query.k * (1 + query.members) for query in queries) > BATCH_HITS_MAX:
             raise ValueError(f"together the queries ask for more than {BATCH_HITS_MAX} neighbors")
         return queries
 
@@ -189,6 +226,10 @@ class NeighborParams(BaseModel):
     k: int = Field(10, ge=1, le=K_MAX, description="neighbors to return")
     known_violators: bool = Field(False, description="search among known violators only")
     explain: bool = Field(False, description="split each similarity by channel")
+    count: Counted = Field("users", description=COUNT_MEANING)
+    members: int = Field(0, ge=0, le=MEMBERS_MAX, description=MEMBERS_MEANING)
+
+    _members_fit = field_validator("members")(_check_members)
 
 
 class RiskRequest(_Strict):
@@ -222,6 +263,15 @@ class Meta(TypedDict):
     age_seconds: Annotated[float, Field(description="time since the build was made")]
 
 
+class MemberBody(TypedDict):
+    """A user who shares the vector of a hit."""
+
+    user_id: str
+    known_violator: bool
+    policy: Annotated[str | None, Field(description="what the violator was labelled for")]
+    num_events: int
+
+
 class HitBody(TypedDict):
     """One neighbor."""
 
@@ -230,8 +280,17 @@ class HitBody(TypedDict):
     known_violator: bool
     policy: Annotated[str | None, Field(description="what the violator was labelled for")]
     num_events: int
+    duplicates: Annotated[
+        int, Field(description="others of the same vector who could be hits, listed or not")
+    ]
     channels: NotRequired[
         Annotated[dict[str, float], Field(description="shares that sum to the similarity")]
+    ]
+    members: NotRequired[
+        Annotated[
+            list[MemberBody],
+            Field(description="the first of the duplicates; `duplicates` tells how many there are"),
+        ]
     ]
 
 
@@ -279,122 +338,3 @@ class BatchNeighborsAnswer(TypedDict):
 
     results: list[BatchItem]
     meta: Meta
-
-
-class RingBody(TypedDict):
-    """The ring that a user belongs to, as the others in it tell."""
-
-    id: int
-    num_users: Annotated[int, Field(description="members, the user included")]
-    num_violators: Annotated[
-        int, Field(description="known violators among the others; the own label never counts")
-    ]
-    violator_rate_lower: Annotated[
-        float, Field(description="lower bound of the share of violators, by the others alone")
-    ]
-    cohesion: Annotated[float, Field(description="mean similarity within the ring")]
-
-
-class BandRuleBody(TypedDict):
-    """What `likely` means for a user; `fitted_on` everyone also where a policy has too few users.
-
-    `policy` is the one whose known violators are most like the user, where it has a precision of
-    its own; `precision` holds at its lower 95 % bound; from `likely_log_odds` on one is likely.
-    """
-
-    policy: str | None
-    precision: float
-    likely_log_odds: Annotated[float | None, Field(description="null where nobody can be likely")]
-    fitted_on: Literal["policy", "everyone"]
-
-
-class RiskBody(TypedDict):
-    """The risk of one user."""
-
-    user_id: str
-    status: Literal["ok", "insufficient_data", "unknown_user"]
-    probability: Annotated[
-        float | None, Field(description="calibrated; null where the data does not suffice")
-    ]
-    log_odds: Annotated[float | None, Field(description="the same, never saturated")]
-    band: Annotated[
-        Literal["likely", "possible", "unlikely", "insufficient_data"],
-        Field(description="for people; a person decides"),
-    ]
-    interval: Annotated[
-        tuple[float, float] | None, Field(description="low <= probability <= high, in [0, 1]")
-    ]
-    num_events: int
-    ring: RingBody | None
-    known_violator: Annotated[
-        bool, Field(description="the user's own label; it never votes on the user's own risk")
-    ]
-    band_rule: Annotated[
-        BandRuleBody | None,
-        Field(description="what `likely` means here; null where the data does not suffice"),
-    ]
-
-
-class RiskAnswerBody(RiskBody):
-    """The risk of one user, with what it rests on."""
-
-    meta: Meta
-
-
-class BatchRiskAnswer(TypedDict):
-    """The risks of several users, in the order asked."""
-
-    risks: list[RiskBody]
-    meta: Meta
-
-
-class FeaturesAnswer(TypedDict):
-    """The neighbor features of several users, in the order asked."""
-
-    features: Annotated[
-        list[dict[str, Any]],
-        Field(description="`user_id`, `found`, `num_events` and one number per feature"),
-    ]
-    meta: Meta
-
-
-class BuildBody(TypedDict):
-    """One build on disk."""
-
-    build_id: str
-    created_at: datetime | None
-    data_as_of: datetime | None
-    space_id: str | None
-    num_users: int
-    num_violators: int
-    size_bytes: int
-    gate: Annotated[
-        Literal["passed", "refused", "forced"] | None,
-        Field(description="what the gate said; null where it never ran"),
-    ]
-    damage: Annotated[str | None, Field(description="why the build can't be read, where it can't")]
-    live: bool
-    previous: Annotated[bool, Field(description="whether a rollback would make it live")]
-
-
-class OpsMeta(TypedDict):
-    """Ties the answer to the log."""
-
-    request_id: str
-
-
-class BuildsAnswer(TypedDict):
-    """All builds, newest first."""
-
-    builds: list[BuildBody]
-    live: str | None
-    previous: str | None
-    meta: OpsMeta
-
-
-class LiveAnswer(TypedDict):
-    """Which build is live after a promotion or a rollback."""
-
-    live: str
-    previous: str | None
-    meta: OpsMeta

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from api.build_schemas import BuildBody
 from api.call import Call
-from api.schemas import BandRuleBody, BuildBody, HitBody, Meta, NeighborsAnswer, RingBody, RiskBody
+from api.risk_schemas import BandRuleBody, RingBody, RiskBody
+from api.schemas import HitBody, MemberBody, Meta, NeighborsAnswer
 from index.answers import (
     BandRule,
     Hit,
+    Member,
     NeighborAnswer,
     RingInfo,
     RiskAnswer,
@@ -44,17 +47,29 @@ def neighbors_answer(
 
 
 def hit_body(hit: Hit) -> HitBody:
-    """Return one neighbor; channels only where they were asked for."""
+    """Return one neighbor; channels and members only where they were asked for."""
     body: HitBody = {
         "user_id": hit.user_id,
         "similarity": hit.similarity,
         "known_violator": hit.known_violator,
         "policy": hit.policy,
         "num_events": hit.num_events,
+        "duplicates": hit.duplicates,
     }
     if hit.channels is not None:
         body["channels"] = hit.channels
+    if hit.members is not None:
+        body["members"] = [_member_body(member) for member in hit.members]
     return body
+
+
+def _member_body(member: Member) -> MemberBody:
+    return {
+        "user_id": member.user_id,
+        "known_violator": member.known_violator,
+        "policy": member.policy,
+        "num_events": member.num_events,
+    }
 
 
 def risk_body(answer: RiskAnswer | UnknownUser) -> RiskBody:

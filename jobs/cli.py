@@ -11,7 +11,7 @@ import tempfile
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -224,14 +224,24 @@ def search(
     known_violators: Annotated[
         bool, typer.Option("--known-violators", help="Only among known violators.")
     ] = False,
+    count: Annotated[
+        Literal["users", "behaviors"],
+        typer.Option(help="What -k counts; of a behavior, one user stands for all exactly alike."),
+    ] = "users",
 ) -> None:
     """Show the users who behave most like one."""
     from jobs.search import run as run_search
 
     report = run_search(
-        session.workspace, session.settings, user, k=k, known_violators=known_violators, now=_now()
+        session.workspace,
+        session.settings,
+        user,
+        k=k,
+        known_violators=known_violators,
+        count=count,
+        now=_now(),
     )
-    header = ("user_id", "similarity", "known_violator", "policy", "num_events")
+    header = ("user_id", "similarity", "known_violator", "policy", "num_events", "duplicates")
     rows = [[neighbor[name] for name in header] for neighbor in report.neighbors]
     session.answer(report.to_dict(), table(header, rows))
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from index.answers import NeighborRequest, UnknownUser
+from index.answers import Counted, NeighborRequest, UnknownUser
 from jobs.auditing import record_read
 from jobs.errors import UserUnknown
 from jobs.live import open_live
@@ -36,6 +36,7 @@ def run(
     *,
     k: int,
     known_violators: bool,
+    count: Counted = "users",
     now: datetime,
 ) -> SearchReport:
     """Search in the live build; the read is audited like any other.
@@ -47,11 +48,11 @@ def run(
     record_read(
         workspace, "search", [user_id], {"k": k, "known_violators": known_violators}, now=now
     )
-    request = NeighborRequest(k=k, known_violators=known_violators)
+    request = NeighborRequest(k=k, known_violators=known_violators, count=count)
     (answer,) = service.neighbors_of_users([user_id], request)
     if isinstance(answer, UnknownUser):
         raise UserUnknown(f"build {service.build_id} has no user {user_id!r}")
-    names = ("user_id", "similarity", "known_violator", "policy", "num_events")
+    names = ("user_id", "similarity", "known_violator", "policy", "num_events", "duplicates")
     return SearchReport(
         user_id=user_id,
         build_id=service.build_id,

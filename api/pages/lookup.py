@@ -14,6 +14,7 @@ from index.errors import RiskUnavailable
 from index.service import LookalikeService
 
 PAGE_K_MAX = 100
+PAGE_MEMBERS = 20
 
 _RISK_HIDDEN = "Your key lacks the scope risk:read, so the risk is not shown."
 _RISK_ABSENT = "This build was made without a risk model; there is no risk to show."
@@ -48,7 +49,13 @@ async def look_up(
     Raises:
         UserNotFound: If the build has no such user.
     """
-    request = NeighborRequest(k=params.k, known_violators=params.known_violators, explain=True)
+    request = NeighborRequest(
+        k=params.k,
+        known_violators=params.known_violators,
+        explain=True,
+        count="behaviors",
+        members=PAGE_MEMBERS,
+    )
     may_see_risk = call.key.allows("risk:read")
     call.audit_reads("page.look_up", [user_id], k=params.k, with_risk=may_see_risk)
     profile = await call.services.work.run(lambda: service.profile(user_id))

@@ -128,6 +128,14 @@ class RingView:
 
 
 @dataclass(frozen=True)
+class MemberView:
+    """One of the users who behave exactly like a look-alike; `policy` is empty for no violator."""
+
+    user_id: str
+    policy: str
+
+
+@dataclass(frozen=True)
 class HitView:
     """One row of the look-alikes."""
 
@@ -138,6 +146,9 @@ class HitView:
     policy: str
     events: str
     bar: Bar
+    duplicates: str | None
+    members: tuple[MemberView, ...]
+    unnamed: str | None
 
 
 @dataclass(frozen=True)
@@ -174,15 +185,27 @@ class NeighborsView:
 
 
 def _hit(rank: int, hit: Hit, bar: Bar) -> HitView:
+    members = hit.members or ()
+    num_unnamed = hit.duplicates - len(members)
     return HitView(
         rank=rank,
         user_id=hit.user_id,
         similarity=f"{hit.similarity:.3f}",
         known_violator=hit.known_violator,
-        policy=(hit.policy or "no policy named") if hit.known_violator else "",
+        policy=_policy(hit.policy, hit.known_violator),
         events=f"{hit.num_events:,}",
         bar=bar,
+        duplicates=f"{count(hit.duplicates, 'other')} exactly alike" if hit.duplicates else None,
+        members=tuple(
+            MemberView(member.user_id, _policy(member.policy, member.known_violator))
+            for member in members
+        ),
+        unnamed=f"and {num_unnamed:,} more" if num_unnamed else None,
     )
+
+
+def _policy(policy: str | None, known_violator: bool) -> str:
+    return (policy or "no policy named") if known_violator else ""
 
 
 def _summary(hits: tuple[Hit, ...], *, only_violators: bool) -> str:
@@ -190,11 +213,15 @@ def _summary(hits: tuple[Hit, ...], *, only_violators: bool) -> str:
         return "Nobody to compare with."
     violators = [hit.policy for hit in hits if hit.known_violator]
     if only_violators:
-        return f"The closest {count(len(hits), 'known violator')}: {policies_sentence(violators)}."
+        found = count(len(hits), "known violator")
+        return f"The closest {found}{_alike(hits)}: {policies_sentence(violators)}."
+    nearest = f"{len(hits)} most similar users{_alike(hits)}"
     if not violators:
-        return f"None of the {len(hits)} most similar users is a known violator."
+        return f"None of the {nearest} is a known violator."
     verb = "is a known violator" if len(violators) == 1 else "are known violators"
-    return (
-        f"{len(violators)} of the {len(hits)} most similar users {verb}: "
-        f"{policies_sentence(violators)}."
-    )
+    return f"{len(violators)} of the {nearest} {verb}: {policies_sentence(violators)}."
+
+
+def _alike(hits: tuple[Hit, ...]) -> str:
+    """Say that one user stands for many, where that is so."""
+    return ", one for each behavior," if any(hit.duplicates for hit in hits) else ""

@@ -68,7 +68,11 @@ async def user_neighbors(
 ) -> NeighborsAnswer:
     """Find the stored users who behave most like a user; never the user itself."""
     request = NeighborRequest(
-        k=params.k, known_violators=params.known_violators, explain=params.explain
+        k=params.k,
+        known_violators=params.known_violators,
+        explain=params.explain,
+        count=params.count,
+        members=params.members,
     )
     return await _answer(call, QueryBody(user_id=user_id), request)
 
@@ -129,7 +133,9 @@ async def find_neighbors(
 
 def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -> bool:
     """Tell whether a search takes well under a millisecond, so that a thread would cost more."""
-    if request.filter is not None or request.ef_search is not None or request.k > INLINE_K_MAX:
+    if request.filter is not None or request.ef_search is not None:
+        return False
+    if request.k * (1 + request.members) > INLINE_K_MAX:
         return False
     if service.search_mode == "hnsw" and not (request.exact or request.known_violators):
         return True

@@ -9,15 +9,10 @@ from starlette.responses import Response
 from api.call import Call
 from api.errors import AnswerTypeRefused, UserNotFound
 from api.negotiation import preferred_media_type
+from api.risk_schemas import BatchRiskAnswer, FeaturesAnswer, RiskAnswerBody
 from api.routes.neighbors import UNKNOWN_USER
 from api.routing import GuardedRoute, json_response
-from api.schemas import (
-    BatchRiskAnswer,
-    FeaturesAnswer,
-    FeaturesRequest,
-    RiskAnswerBody,
-    RiskRequest,
-)
+from api.schemas import FeaturesRequest, RiskRequest
 from api.shapes import features_rows, meta_of, risk_body
 from index.answers import UnknownUser
 

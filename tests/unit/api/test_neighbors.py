@@ -54,7 +54,49 @@ def test_every_kind_of_query_is_answered_as_documented(client: TestClient, asked
 def test_hits_have_exactly_the_promised_fields(client: TestClient) -> None:
     hit = query(client, query={"user_id": "u-1"}).json()["neighbors"][0]
 
-    assert set(hit) == {"user_id", "similarity", "known_violator", "policy", "num_events"}
+    fixed = {"user_id", "similarity", "known_violator", "policy", "num_events"}
+    assert set(hit) == {*fixed, "duplicates"}
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_members_of_a_behavior_are_named_up_to_the_number_asked_for(
+    client: TestClient, method: str
+) -> None:
+    if method == "get":
+        answer = client.get("/v1/users/u-1/neighbors?count=behaviors&members=2")
+    else:
+        answer = query(client, query={"user_id": "u-1"}, count="behaviors", members=2)
+
+    body = TypeAdapter(NeighborsAnswer).validate_json(answer.content)
+    by_user = {hit["user_id"]: hit for hit in body["neighbors"]}
+    assert by_user["ü"]["duplicates"] == 23
+    assert by_user["ü"]["members"] == [
+        {"user_id": "ü-copy-0", "known_violator": True, "policy": "spam", "num_events": 9},
+        {"user_id": "ü-copy-1", "known_violator": False, "policy": None, "num_events": 8},
+    ]
+    assert by_user["u-2"]["members"] == []
+
+
+def test_members_that_do_not_fit_are_refused_on_every_way(client: TestClient) -> None:
+    among_users: dict[str, Any] = {"query": {"user_id": "u-1"}, "members": 1}
+    too_many: dict[str, Any] = {**among_users, "count": "behaviors", "k": 11, "members": 1_000}
+
+    for body in (among_users, too_many):
+        assert pointers(query(client, **body)) == ["/members"]
+    batch = client.post("/v1/neighbors:batch_query", json={"queries": [too_many]})
+    assert pointers(batch) == ["/queries/0/members"]
+    assert pointers(client.get("/v1/users/u-1/neighbors?members=1")) == ["/members"]
+    assert pointers(client.get("/v1/users/u-1/neighbors?count=hits")) == ["/count"]
+
+
+def test_members_count_in_the_bound_of_a_batch(client: TestClient) -> None:
+    one = {"query": {"user_id": "u-1"}, "count": "behaviors", "k": 10, "members": 999}
+
+    fits = client.post("/v1/neighbors:batch_query", json={"queries": [one] * 10})
+    too_much = client.post("/v1/neighbors:batch_query", json={"queries": [one] * 11})
+
+    assert fits.status_code == 200
+    assert pointers(too_much) == ["/queries"]
 
 
 @pytest.mark.parametrize("user_id", USER_IDS)

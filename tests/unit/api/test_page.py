@@ -47,7 +47,10 @@ def test_a_moderator_signs_in_looks_a_user_up_and_signs_out(browser: TestClient)
     assert "about 82 turned out to be violators; the data allows 71 to 90" in said
     assert "known violator: spam" in said
     assert "Ring 17" in said
-    assert "2 of the 5 most similar users are known violators: 1 for bot, 1 for spam." in said
+    assert (
+        "2 of the 5 most similar users, one for each behavior, are known violators: "
+        "1 for bot, 1 for spam." in said
+    )
     assert "behavior 0.42, target 0.35, statistics 0.12" in said
     assert "A person decides; the system never bans." in said
     assert "Sign in" in after.text
@@ -61,6 +64,18 @@ def test_only_known_violators_can_be_shown(browser: TestClient) -> None:
 
     assert "The closest 3 known violators: 2 for spam, 1 for bot." in words(page)
     assert 'name="known_violators" type="checkbox" value="true" checked' in page.text
+
+
+def test_users_exactly_alike_take_one_row_and_are_named_in_it(browser: TestClient) -> None:
+    """The first twenty of them, known violators first, and how many more there are."""
+    sign_in(browser, "everything")
+
+    said = words(browser.get("/?user_id=u-1"))
+
+    assert "ü 23 others exactly alike ü-copy-0 spam ü-copy-1 ü-copy-2" in said
+    assert "ü-copy-19 and 3 more" in said
+    assert "ü-copy-20" not in said
+    assert said.count("exactly alike ü-copy") == 1
 
 
 def test_too_little_data_is_said_in_words(browser: TestClient) -> None:

@@ -3,7 +3,7 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from api.schemas import BatchRiskAnswer, FeaturesAnswer, RiskAnswerBody
+from api.risk_schemas import BatchRiskAnswer, FeaturesAnswer, RiskAnswerBody
 from tests.unit.api.fakes import World
 
 ARROW = "application/vnd.apache.arrow.stream"
