@@ -117,6 +117,27 @@ def test_features_are_those_of_plain_loops() -> None:
         assert features[:, place] == pytest.approx([row[place] for row in expected], abs=2e-4), name
 
 
+def test_every_known_violator_of_a_crowd_of_equal_users_votes() -> None:
+    """Answers show few of them; for the risk each is evidence, and the user asked about is none."""
+    references = make_references()
+    violators = np.flatnonzero(references.is_violator_R)
+    whole = references.rows[-1]
+    told = []
+    for num_copies in (3, 20):
+        vectors = references.vectors[-1].copy()
+        crowd = np.flatnonzero(np.isin(whole, violators))[:num_copies]
+        vectors[crowd] = vectors[crowd[0]]
+        crowded = replace(references, vectors=(*references.vectors[:-1], vectors))
+        query, age = vectors[crowd[:1]], np.array([200])
+        stranger = features_of(crowded, query, age)
+        member = features_of(crowded, query, age, own_Q=whole[crowd[:1]])
+        odds = FEATURES.index("knn_log_odds")
+        assert member[0, odds] < stranger[0, odds]
+        told.append(stranger[0, odds])
+    assert member[0, FEATURES.index("violator_similarity")] == pytest.approx(1.0, abs=1e-6)
+    assert told[1] > told[0] + 1.0
+
+
 @pytest.mark.parametrize("config", [CONFIG, RiskConfig(neighbors=2000, bandwidth_rank=500)])
 @pytest.mark.parametrize("user", [0, 1, 12, 40])
 def test_features_of_a_reference_are_those_without_it(user: int, config: RiskConfig) -> None:
