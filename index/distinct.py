@@ -75,10 +75,10 @@ class Entries:
         """
         try:
             return cls(
-                np.load(directory / OFFSETS_FILE, mmap_mode="r", allow_pickle=False),
-                np.load(directory / ROWS_FILE, mmap_mode="r", allow_pickle=False),
-                np.load(directory / FIRST_ROWS_FILE, mmap_mode="r", allow_pickle=False),
-                np.load(directory / OF_ROW_FILE, mmap_mode="r", allow_pickle=False),
+                *(
+                    np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
+                    for name in (OFFSETS_FILE, ROWS_FILE, FIRST_ROWS_FILE, OF_ROW_FILE)
+                )
             )
         except (OSError, ValueError) as error:
             raise BuildCorrupt(f"the entries in {directory} can't be read: {error}") from error

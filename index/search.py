@@ -71,11 +71,11 @@ def _passes(
     if chosen is not None:
         return lambda rows: _among(chosen, rows)
     label_N, hidden_N = build.users.label_N, tombstones.hidden_N
+    if not tombstones.num_hidden:
+        return (lambda rows: label_N[rows] == 1) if request.known_violators else None
     if request.known_violators:
         return lambda rows: (label_N[rows] == 1) & ~hidden_N[rows]
-    if tombstones.num_hidden:
-        return lambda rows: ~hidden_N[rows]
-    return None
+    return lambda rows: ~hidden_N[rows]
 
 
 def _among(chosen: Rows, rows: Rows) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,7 @@ entries, one entry after the other.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,11 @@ class Sharers:
     own_QK: npt.NDArray[np.bool_]
 
     @property
+    def share_nothing(self) -> bool:
+        """True where every entry found has one user: mostly so, and quick."""
+        return bool((self.size_QK <= 1).all())
+
+    @cached_property
     def free_QK(self) -> Rows:
         """How many could be hits."""
         return self.size_QK - self.own_QK
@@ -125,6 +131,8 @@ def share_places(free_QK: Rows, k: int) -> Rows:
 
 def pick_users(users: Sharers, own_rows_Q: Rows | None, *, k: int) -> list[Found]:
     """Return the best k users of each query, those of one entry one after the other."""
+    if users.share_nothing:
+        return _pick_singles(users, k=k, members=0)
     shown_QK = share_places(users.free_QK, k)
     segment_P, rows_P = _take(users, shown_QK, own_rows_Q)
     others = np.maximum(users.free_QK - 1, 0).ravel()[segment_P]
@@ -139,6 +147,8 @@ def pick_users(users: Sharers, own_rows_Q: Rows | None, *, k: int) -> list[Found
 
 def pick_behaviors(users: Sharers, own_rows_Q: Rows | None, *, k: int, members: int) -> list[Found]:
     """Return the first user of each of the best k entries, with up to so many of the others."""
+    if users.share_nothing:
+        return _pick_singles(users, k=k, members=members)
     free_QK = users.free_QK
     is_hit_QK = (free_QK > 0) & (np.cumsum(free_QK > 0, axis=1) <= k)
     shown_QK = np.where(is_hit_QK, np.minimum(free_QK, 1 + members), 0)
@@ -161,6 +171,16 @@ def pick_behaviors(users: Sharers, own_rows_Q: Rows | None, *, k: int, members: 
             stop_QK, shown_QK, free_QK, is_hit_QK, strict=True
         )
     ]
+
+
+def _pick_singles(users: Sharers, *, k: int, members: int) -> list[Found]:
+    """Return the users of the best k entries, each of which has one."""
+    found = []
+    for start_K, free_K in zip(users.start_QK, users.free_QK, strict=True):
+        rows_K = users.rows_P[start_K[free_K > 0][:k]]
+        nobody = (rows_K[:0],) * len(rows_K) if members else ()
+        found.append(Found(rows_K, np.zeros(len(rows_K), dtype=np.int64), nobody))
+    return found
 
 
 def _take(users: Sharers, shown_QK: Rows, own_rows_Q: Rows | None) -> tuple[Rows, Rows]:
