@@ -26,6 +26,7 @@ from index.answers import (
     K_MAX,
     Filter,
     NeighborRequest,
+    Purpose,
 )
 
 BATCH_QUERIES_MAX = 1_000
@@ -34,6 +35,10 @@ RISK_USERS_MAX = 1_000
 FEATURE_USERS_MAX = 10_000
 EVENTS_MAX = 10_000
 VECTOR_MAX = 8_192
+PURPOSE_TEXT = (
+    "what the neighbors are for: `evader` and `ring` compare vectors as they are; `same_kind`, the "
+    "same behavior wherever it happens, weighs their blocks otherwise, and searches exactly"
+)
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
 Attribute = Annotated[str, StringConstraints(max_length=16_384)] | bool | int | FiniteFloat | None
@@ -132,6 +137,7 @@ class ParamsBody(_Strict):
     ef_search: Annotated[int, Field(ge=1, le=EF_SEARCH_MAX)] | None = Field(
         None, description="beam width of the approximate search; the build's own if absent"
     )
+    purpose: Purpose | None = Field(None, description=PURPOSE_TEXT)
 
 
 class NeighborsRequest(_Strict):
@@ -156,6 +162,7 @@ class NeighborsRequest(_Strict):
             filter=None if self.filter is None else self.filter.to_domain(),
             exact=self.params.exact,
             ef_search=self.params.ef_search,
+            purpose=self.params.purpose,
             explain=self.explain,
         )
 
@@ -189,6 +196,7 @@ class NeighborParams(BaseModel):
     k: int = Field(10, ge=1, le=K_MAX, description="neighbors to return")
     known_violators: bool = Field(False, description="search among known violators only")
     explain: bool = Field(False, description="split each similarity by channel")
+    purpose: Purpose | None = Field(None, description=PURPOSE_TEXT)
 
 
 class RiskRequest(_Strict):
@@ -226,7 +234,9 @@ class HitBody(TypedDict):
     """One neighbor."""
 
     user_id: str
-    similarity: Annotated[float, Field(description="cosine in [-1, 1], higher is closer")]
+    similarity: Annotated[
+        float, Field(description="cosine in [-1, 1] by the purpose's weights, higher is closer")
+    ]
     known_violator: bool
     policy: Annotated[str | None, Field(description="what the violator was labelled for")]
     num_events: int
@@ -356,45 +366,3 @@ class FeaturesAnswer(TypedDict):
         Field(description="`user_id`, `found`, `num_events` and one number per feature"),
     ]
     meta: Meta
-
-
-class BuildBody(TypedDict):
-    """One build on disk."""
-
-    build_id: str
-    created_at: datetime | None
-    data_as_of: datetime | None
-    space_id: str | None
-    num_users: int
-    num_violators: int
-    size_bytes: int
-    gate: Annotated[
-        Literal["passed", "refused", "forced"] | None,
-        Field(description="what the gate said; null where it never ran"),
-    ]
-    damage: Annotated[str | None, Field(description="why the build can't be read, where it can't")]
-    live: bool
-    previous: Annotated[bool, Field(description="whether a rollback would make it live")]
-
-
-class OpsMeta(TypedDict):
-    """Ties the answer to the log."""
-
-    request_id: str
-
-
-class BuildsAnswer(TypedDict):
-    """All builds, newest first."""
-
-    builds: list[BuildBody]
-    live: str | None
-    previous: str | None
-    meta: OpsMeta
-
-
-class LiveAnswer(TypedDict):
-    """Which build is live after a promotion or a rollback."""
-
-    live: str
-    previous: str | None
-    meta: OpsMeta

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from api.build_schemas import BuildBody
 from api.call import Call
-from api.schemas import BandRuleBody, BuildBody, HitBody, Meta, NeighborsAnswer, RingBody, RiskBody
+from api.schemas import BandRuleBody, HitBody, Meta, NeighborsAnswer, RingBody, RiskBody
 from index.answers import (
     BandRule,
     Hit,

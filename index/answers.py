@@ -9,7 +9,11 @@ from index.errors import InvalidRequest
 SearchMode = Literal["exact", "hnsw", "exact_filtered"]
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
+Purpose = Literal["evader", "same_kind", "ring"]
 Band = Literal["likely", "possible", "unlikely", "insufficient_data"]
+
+AS_STORED: tuple[Purpose, ...] = ("evader", "ring")
+"""Purposes that the vectors are weighted for."""
 
 K_MAX = 1_000
 EF_SEARCH_MAX = 4_096
@@ -65,6 +69,8 @@ class NeighborRequest:
         exact: Search exactly although the build has an approximate index.
         ef_search: Beam width of the approximate search, 1 to 4,096; the build's own if absent.
         explain: Also split each similarity into channels.
+        purpose: What the hits are for. `same_kind` has its own block weights, so that similarities
+            are other numbers, and the search is exact; all else compares vectors as they are.
 
     Raises:
         InvalidRequest: If a number is out of its range.
@@ -76,6 +82,12 @@ class NeighborRequest:
     exact: bool = False
     ef_search: int | None = None
     explain: bool = False
+    purpose: Purpose | None = None
+
+    @property
+    def compares_as_stored(self) -> bool:
+        """Whether vectors are compared as they are."""
+        return self.purpose is None or self.purpose in AS_STORED
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= K_MAX:
@@ -92,8 +104,9 @@ class Hit:
     """One neighbor.
 
     Attributes:
-        similarity: True cosine in [-1, 1]. The hub correction changes the order of hits, never
-            this number, so it need not descend strictly.
+        similarity: True cosine in [-1, 1], under the block weights of the purpose. The hub
+            correction changes the order of hits, never this number, so it need not descend
+            strictly.
         policy: What the violator was labelled for; None for others.
         channels: Block name to its share of the similarity; the shares sum to it. Only on request.
     """

@@ -42,6 +42,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         index: Whether there is a graph beside the vectors.
         ef_search: Beam width that reached the recall target; None without a graph.
+        purposes: Purpose to block to weight, where queries may be weighted otherwise; builds of
+            before have none.
         config: How the index was built.
         made_with: What the job that made the build wants remembered (its config and versions).
         files: Path in the folder, with slashes, to size and checksum; all files but this one.
@@ -61,6 +63,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     ef_search: int | None
     hub_corrected: bool
     blocks: tuple[BlockSpec, ...]
+    purposes: dict[str, dict[str, float]] = {}
     config: IndexConfig
     made_with: dict[str, Any]
     files: dict[str, FileSpec]

@@ -8,6 +8,7 @@ import numpy as np
 from index.answers import NeighborRequest, SearchMode
 from index.build import Build
 from index.filters import rows_passing
+from index.purposes import View
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
 
@@ -25,15 +26,21 @@ def find_neighbors(
     Args:
         build: What to search.
         query_QD: Unit vectors.
-        request: View, filter, mode and number of neighbors.
+        request: Purpose, view, filter, mode and number of neighbors.
         tombstones: Rows that are never among the answers, nor take a place from others.
         own_rows_Q: Row of the user behind each query, -1 for none; never among the answers.
+
+    Raises:
+        PurposeUnavailable: If the build has no weights for the purpose.
+        NotAVector: If a query has nothing in the blocks that count for the purpose.
     """
+    view = build.view(request)
+    query_QD = view.weigh(query_QD)
     num_own = 0 if own_rows_Q is None else 1
     most = num_own + tombstones.num_hidden
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
     while True:
-        found, mode = _search(build, query_QD, request, tombstones, request.k + spare)
+        found, mode = _search(build, view, query_QD, request, tombstones, request.k + spare)
         rows_QK = found.rows_QK
         if tombstones.num_hidden:
             rows_QK = _at_the_end(tombstones.blank(rows_QK))
@@ -46,18 +53,23 @@ def find_neighbors(
 
 
 def _search(
-    build: Build, query_QD: Vectors, request: NeighborRequest, tombstones: Tombstones, k: int
+    build: Build,
+    view: View,
+    query_QD: Vectors,
+    request: NeighborRequest,
+    tombstones: Tombstones,
+    k: int,
 ) -> tuple[Neighbors, SearchMode]:
     if request.filter is not None:
         among = build.violator_rows if request.known_violators else None
         rows = tombstones.visible(rows_passing(build.users, request.filter, among=among))
-        return build.everyone.search_rows(query_QD, rows, k=k), "exact_filtered"
+        return view.everyone.search_rows(query_QD, rows, k=k), "exact_filtered"
     if request.known_violators:
-        found = build.violators.search(query_QD, k=k)
+        found = view.violators.search(query_QD, k=k)
         return _renamed(found, build.violator_rows), "exact"
-    if build.graph is not None and not request.exact:
-        return build.graph.search(query_QD, k=k, ef_search=request.ef_search), "hnsw"
-    return build.everyone.search(query_QD, k=k), "exact"
+    if view.graph is not None and not request.exact:
+        return view.graph.search(query_QD, k=k, ef_search=request.ef_search), "hnsw"
+    return view.everyone.search(query_QD, k=k), "exact"
 
 
 def _renamed(found: Neighbors, rows_of_view: Rows) -> Neighbors:

@@ -355,7 +355,7 @@ class LookalikeService:
         return [
             NeighborAnswer(
                 user_id,
-                hits_of(self._build, query_D, rows_K[rows_K >= 0], explain=request.explain),
+                hits_of(self._build, query_D, rows_K[rows_K >= 0], request),
                 mode,
                 count,
                 state,

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from embedder.errors import EmbedderError
+from index.answers import Purpose
 from index.errors import IndexingError
 from jobs.cli_bench import bench
 from jobs.cli_builds import builds
@@ -224,12 +225,25 @@ def search(
     known_violators: Annotated[
         bool, typer.Option("--known-violators", help="Only among known violators.")
     ] = False,
+    purpose: Annotated[
+        Purpose | None,
+        typer.Option(
+            help="What for: evader and ring take the vectors as they are, same_kind "
+            "the same behavior wherever it happens."
+        ),
+    ] = None,
 ) -> None:
     """Show the users who behave most like one."""
     from jobs.search import run as run_search
 
     report = run_search(
-        session.workspace, session.settings, user, k=k, known_violators=known_violators, now=_now()
+        session.workspace,
+        session.settings,
+        user,
+        k=k,
+        known_violators=known_violators,
+        purpose=purpose,
+        now=_now(),
     )
     header = ("user_id", "similarity", "known_violator", "policy", "num_events")
     rows = [[neighbor[name] for name in header] for neighbor in report.neighbors]

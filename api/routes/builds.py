@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from api.build_schemas import BuildsAnswer, LiveAnswer
 from api.call import Call
 from api.routing import GuardedRoute
-from api.schemas import BuildsAnswer, LiveAnswer
 from api.shapes import build_body
 from index.builds import list_builds, promote, rollback
 from index.publish import LivePointer, read_live

@@ -68,7 +68,10 @@ async def user_neighbors(
 ) -> NeighborsAnswer:
     """Find the stored users who behave most like a user; never the user itself."""
     request = NeighborRequest(
-        k=params.k, known_violators=params.known_violators, explain=params.explain
+        k=params.k,
+        known_violators=params.known_violators,
+        explain=params.explain,
+        purpose=params.purpose,
     )
     return await _answer(call, QueryBody(user_id=user_id), request)
 
@@ -103,7 +106,11 @@ async def query_neighbors_batch(call: Call, body: BatchNeighborsRequest) -> Batc
 async def _answer(call: Call, query: QueryBody, request: NeighborRequest) -> NeighborsAnswer:
     service = call.services.live.current()
     call.audit_reads(
-        "neighbors.query", [query.user_id], k=request.k, known_violators=request.known_violators
+        "neighbors.query",
+        [query.user_id],
+        k=request.k,
+        known_violators=request.known_violators,
+        purpose=request.purpose,
     )
     answer = await find_neighbors(call, service, query, request)
     return neighbors_answer(call, service, answer)
@@ -131,7 +138,8 @@ def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -
     """Tell whether a search takes well under a millisecond, so that a thread would cost more."""
     if request.filter is not None or request.ef_search is not None or request.k > INLINE_K_MAX:
         return False
-    if service.search_mode == "hnsw" and not (request.exact or request.known_violators):
+    is_exact = request.exact or request.known_violators or not request.compares_as_stored
+    if service.search_mode == "hnsw" and not is_exact:
         return True
     num_users = service.num_violators if request.known_violators else service.num_users
     return num_users * service.dim <= call.services.config.inline_max_multiplications

@@ -1,0 +1,49 @@
+"""The wire of builds; like `api.schemas`, these types go no further in."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+
+class BuildBody(TypedDict):
+    """One build on disk."""
+
+    build_id: str
+    created_at: datetime | None
+    data_as_of: datetime | None
+    space_id: str | None
+    num_users: int
+    num_violators: int
+    size_bytes: int
+    gate: Annotated[
+        Literal["passed", "refused", "forced"] | None,
+        Field(description="what the gate said; null where it never ran"),
+    ]
+    damage: Annotated[str | None, Field(description="why the build can't be read, where it can't")]
+    live: bool
+    previous: Annotated[bool, Field(description="whether a rollback would make it live")]
+
+
+class OpsMeta(TypedDict):
+    """Ties the answer to the log."""
+
+    request_id: str
+
+
+class BuildsAnswer(TypedDict):
+    """All builds, newest first."""
+
+    builds: list[BuildBody]
+    live: str | None
+    previous: str | None
+    meta: OpsMeta
+
+
+class LiveAnswer(TypedDict):
+    """Which build is live after a promotion or a rollback."""
+
+    live: str
+    previous: str | None
+    meta: OpsMeta
