@@ -104,7 +104,8 @@ def test_likely_is_counted_by_policy_beside_what_was_promised(
     tested &= people.num_events_N >= 3
     likely = tested & (people.num_events_N == 4)
     everyone, spam, without = task.by_policy
-    assert (everyone.policy, spam.policy, without.policy) == ("everyone", "spam", None)
+    assert (everyone.policy, spam.policy, without.policy) == (None, "spam", None)
+    assert [one.is_total for one in task.by_policy] == [True, False, False]
     assert everyone.num_users == spam.num_users + without.num_users == tested.sum()
     assert spam.num_likely == everyone.num_likely == likely.sum() > 0
     assert spam.num_likely_positives == (likely & people.is_violator_N).sum()
