@@ -29,6 +29,7 @@ from index.answers import (
     Counted,
     Filter,
     NeighborRequest,
+    Purpose,
     members_fault,
 )
 
@@ -38,6 +39,10 @@ RISK_USERS_MAX = 1_000
 FEATURE_USERS_MAX = 10_000
 EVENTS_MAX = 10_000
 VECTOR_MAX = 8_192
+PURPOSE_TEXT = (
+    "what the neighbors are for: `evader` and `ring` compare vectors as they are; `same_kind`, the "
+    "same behavior wherever it happens, weighs their blocks otherwise, and searches exactly"
+)
 
 COUNT_MEANING = (
     "what `k` counts: `users`, of whom those who share a vector take at most a quarter of the "
@@ -151,6 +156,7 @@ class ParamsBody(_Strict):
     ef_search: Annotated[int, Field(ge=1, le=EF_SEARCH_MAX)] | None = Field(
         None, description="beam width of the approximate search; the build's own if absent"
     )
+    purpose: Purpose | None = Field(None, description=PURPOSE_TEXT)
 
 
 def _check_members(members: int, info: ValidationInfo) -> int:
@@ -190,6 +196,7 @@ class NeighborsRequest(_Strict):
             filter=None if self.filter is None else self.filter.to_domain(),
             exact=self.params.exact,
             ef_search=self.params.ef_search,
+            purpose=self.params.purpose,
             explain=self.explain,
             count=self.count,
             members=self.members,
@@ -230,6 +237,7 @@ class NeighborParams(BaseModel):
     members: int = Field(0, ge=0, le=MEMBERS_MAX, description=MEMBERS_MEANING)
 
     _members_fit = field_validator("members")(_check_members)
+    purpose: Purpose | None = Field(None, description=PURPOSE_TEXT)
 
 
 class RiskRequest(_Strict):
@@ -276,7 +284,9 @@ class HitBody(TypedDict):
     """One neighbor."""
 
     user_id: str
-    similarity: Annotated[float, Field(description="cosine in [-1, 1], higher is closer")]
+    similarity: Annotated[
+        float, Field(description="cosine in [-1, 1] by the purpose's weights, higher is closer")
+    ]
     known_violator: bool
     policy: Annotated[str | None, Field(description="what the violator was labelled for")]
     num_events: int

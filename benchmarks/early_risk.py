@@ -9,7 +9,6 @@ cut about those it learns from. Floors learn from the same users, a model for ea
 """
 
 import argparse
-import json
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.compact import compact
 from benchmarks.filling import copy_rows, fill, fill_with_some, seen_or_known_before
 from embedder.config import PLANS
 from embedder.embedder import Embedder
@@ -53,7 +53,7 @@ def main() -> None:
         "tasks": [task.to_dict() for task in tasks],
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=1, default=float) + "\n", encoding="utf-8")
+    options.output.write_text(compact(result), encoding="utf-8")
     for task in tasks:
         print("\n".join(task_lines(task)), end="\n\n")
     print(f"trained on {counts['learned_from']:,} users in {trained_seconds:.0f} s")

@@ -12,7 +12,7 @@ from embedder.parts import Parts
 from embedder.profiles import Floats, ProfileModel
 from embedder.training_set import TrainingSet
 from embedder.weighting import APART_MIN, are_apart, solve_weights
-from store.sequences import SequenceBatch
+from store.sequences import Int64s, SequenceBatch
 
 USERS_MAX, VALIDATION_MIN = 4000, 8
 OPINION_SHARE = 1 / 3  # of the weight of the two blocks that labels touch
@@ -35,9 +35,7 @@ def fit_composer(
     share = profile_shares(parts.profiles)
     weights = dict.fromkeys(means, 0.0)
     if len(data.validation) >= VALIDATION_MIN:
-        halved = data.validation
-        apart = halved[are_apart(batch.ts_us, batch.offsets, halved)]
-        halved = apart if len(apart) >= APART_MIN else halved
+        halved = far_apart(batch, data.validation)
         middle = batch.num_events[halved] // 2
         first = blocks_of(parts, batch.take(halved, stop=middle), device)
         second = blocks_of(parts, batch.take(halved, start=middle), device)
@@ -60,6 +58,12 @@ def fit_composer(
         weights |= {name: config.conduct_weight * part for name, part in told.items()}
     dims = {name: mean.shape[0] for name, mean in means.items()}
     return Composer(lay_out(dims, weights), means, config.shrink_events)
+
+
+def far_apart(batch: SequenceBatch, users: Int64s) -> Int64s:
+    """Return those whose halves lie on different days; all users where they are too few."""
+    apart = users[are_apart(batch.ts_us, batch.offsets, users)]
+    return apart if len(apart) >= APART_MIN else users
 
 
 def profile_shares(profiles: ProfileModel) -> dict[str, float]:

@@ -7,7 +7,7 @@ Shape key: `B` users, `D` dimensions of the composite vector.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,11 +34,13 @@ class Composer:
         blocks: Order, place and weight of the blocks.
         means: Population mean of each block's unit vectors: what a user without events looks like.
         shrink_events: Pseudo-events of the population mixed into every user.
+        purposes: Purpose to block to weight, where a query may be weighted otherwise.
     """
 
     blocks: tuple[Block, ...]
     means: Mapping[str, Floats]
     shrink_events: float
+    purposes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def dim(self) -> int:

@@ -90,6 +90,11 @@ class Embedder:
         """The slices of the vector."""
         return self._composer.blocks
 
+    @property
+    def purposes(self) -> Mapping[str, Mapping[str, float]]:
+        """Block weights of the purposes that have their own; none in models of before."""
+        return self._composer.purposes
+
     def held_out(self, user_ids: pa.Array) -> npt.NDArray[np.bool_]:
         """Return whose labels this encoder was not told, were they known or not."""
         return held_out_of_supervision(user_ids, share=float(self.manifest["holdout_share"]))

@@ -253,6 +253,7 @@ def describe(parts: Parts, composer: Composer) -> dict[str, Any]:
             [block.name, block.start, block.stop, block.weight] for block in composer.blocks
         ],
         "shrink_events": composer.shrink_events,
+        "purposes": composer.purposes,
         "opinion": None if parts.opinion is None else describe_opinion(parts.opinion),
         "text": None
         if parts.text is None
@@ -300,7 +301,8 @@ def restore(model: dict[str, Any], tensors: Tensors) -> tuple[Parts, Composer]:
     }
     blocks = tuple(Block(*values) for values in model["blocks"])
     means = {block.name: tensors[f"mean.{block.name}"] for block in blocks}
-    composer = Composer(blocks, means, model["shrink_events"])
+    purposes = model.get("purposes", {})  # models of before have none
+    composer = Composer(blocks, means, model["shrink_events"], purposes)
     opinion = restore_opinion(model["opinion"], featurizer, tensors)
     text = restore_text(model["text"], tensors)
     return Parts(

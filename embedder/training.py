@@ -6,7 +6,7 @@ its twin on held-out users beyond chance. Block weights are learned on the same 
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -36,6 +36,7 @@ from embedder.profiles import (
     rows_of_users,
     user_chunks,
 )
+from embedder.purposes import fit_purposes
 from embedder.selection import Behind, choose_network
 from embedder.sentences import fit_sentences
 from embedder.slices import drawn
@@ -226,7 +227,13 @@ def fit_all(
     parts = Parts(featurizer, profiles, behavior.network, conduct, opinion, text)
     progress("weigh blocks", 0, 1)
     composer = fit_composer(parts, batch, data, config, device, rng)
+    purposes = fit_purposes(parts, batch, data, composer.blocks, device, rng)
+    composer = replace(composer, purposes=purposes)
     metrics["block_weights"] = {block.name: round(block.weight, 4) for block in composer.blocks}
+    metrics["purpose_weights"] = {
+        purpose: {name: round(weight, 4) for name, weight in weights.items()}
+        for purpose, weights in purposes.items()
+    }
     return Trained(parts, composer, audit, field_weights, metrics)
 
 

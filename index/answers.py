@@ -11,7 +11,11 @@ SearchMode = IndexKind | Literal["exact_filtered"]
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
 Counted = Literal["users", "behaviors"]
+Purpose = Literal["evader", "same_kind", "ring"]
 Band = Literal["likely", "possible", "unlikely", "insufficient_data"]
+
+AS_STORED: tuple[Purpose, ...] = ("evader", "ring")
+"""Purposes that the vectors are weighted for."""
 
 K_MAX = 1_000
 EF_SEARCH_MAX = 4_096
@@ -82,6 +86,8 @@ class NeighborRequest:
             each, which is a known violator where one shares it, else who has most events.
         members: Name up to so many others of each hit's vector, 0 to 1,000 and with k together
             10,000; known violators first, then by number of events. Only where behaviors count.
+        purpose: What the hits are for. `same_kind` has its own block weights, so that similarities
+            are other numbers, and the search is exact; all else compares vectors as they are.
 
     Raises:
         InvalidRequest: If a number is out of its range, or members are asked for among users.
@@ -95,6 +101,12 @@ class NeighborRequest:
     explain: bool = False
     count: Counted = "users"
     members: int = 0
+    purpose: Purpose | None = None
+
+    @property
+    def compares_as_stored(self) -> bool:
+        """Whether vectors are compared as they are."""
+        return self.purpose is None or self.purpose in AS_STORED
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= K_MAX:
@@ -124,8 +136,9 @@ class Hit:
     """One neighbor.
 
     Attributes:
-        similarity: True cosine in [-1, 1]. The hub correction changes the order of hits, never
-            this number, so it need not descend strictly.
+        similarity: True cosine in [-1, 1], under the block weights of the purpose. The hub
+            correction changes the order of hits, never this number, so it need not descend
+            strictly.
         policy: What the violator was labelled for; None for others.
         duplicates: How many others behave the same to the last bit but float noise, and could be
             hits too: they are in the view, pass the filter, are neither erased nor asked about.

@@ -6,6 +6,7 @@
       vectors.npy        N by D, float32, unit rows
       violators.npy      the rows of known violators again, together: their view is searched exactly
       penalties.npy      hub correction of every row (absent without it)
+      penalties_*.npy    the same for the similarities of each purpose
       entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
       hnsw.faiss         the graph (absent in small builds)
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
@@ -16,8 +17,8 @@ Shape key: `N` users, `D` dimensions.
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +27,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from index.answers import NeighborRequest
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
-from index.errors import BuildCorrupt, BuildInvalid
+from index.errors import BuildCorrupt, BuildInvalid, PurposeUnavailable
 from index.exact import ExactIndex
 from index.hnsw import HnswIndex
 from index.hubness import hub_penalty
@@ -41,6 +43,7 @@ from index.manifest import (
     verify_files,
     write_manifest,
 )
+from index.purposes import View, scale_of
 from index.recall import tune_effort
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors, check_stored
@@ -50,6 +53,7 @@ from store.workspace import Workspace
 VECTORS_FILE = "vectors.npy"
 VIOLATORS_FILE = "violators.npy"
 PENALTIES_FILE = "penalties.npy"
+AS_STORED = ""
 RINGS_FILE = "rings.parquet"
 RISK_DIR = "risk"
 STAGING_PREFIX = ".staging-"
@@ -63,6 +67,7 @@ class BuildInput:
     Attributes:
         model_digest: Digest of the model's manifest.
         blocks: Slices that cover the D dimensions one after the other.
+        purposes: Purpose to block to weight, where queries may be weighted otherwise.
         users: Columns of `index.users.USERS_SCHEMA`, sorted by user_id; those of labels and rings
             may be absent.
         vectors_ND: Unit rows, one a user, in the order of `users`.
@@ -76,6 +81,7 @@ class BuildInput:
     users: pa.Table
     vectors_ND: Vectors
     made_with: Mapping[str, Any]
+    purposes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class Build:
         violators: Exact view of known violators.
         entries: Which rows share a vector; known violators first.
         approximate: Approximate view of all users; None in small builds.
+        purposes: Ways to compare users that have block weights of their own.
     """
 
     directory: Path
@@ -106,6 +113,7 @@ class Build:
     violators: ExactIndex
     entries: Entries
     approximate: ApproximateIndex | None
+    purposes: Mapping[str, View]
 
     @property
     def vectors_ND(self) -> Vectors:
@@ -117,6 +125,22 @@ class Build:
         """The entry of each known violator, and which of them are the first of theirs."""
         entry_V = self.entries.entry_N[self.violator_rows]
         return entry_V, np.sort(np.unique(entry_V, return_index=True)[1]).astype(np.int64)
+
+    def view(self, request: NeighborRequest) -> View:
+        """Return how a request compares users.
+
+        Raises:
+            PurposeUnavailable: If the build has no weights for the purpose.
+        """
+        if request.compares_as_stored:
+            return View(self.everyone, self.violators, self.approximate)
+        view = self.purposes.get(str(request.purpose))
+        if view is None:
+            raise PurposeUnavailable(
+                f"build {self.manifest.build_id} has no weights for {request.purpose!r}: its model "
+                'was trained before there were any; run "lookalike train" and "lookalike rebuild"'
+            )
+        return view
 
 
 def new_build_id(now: datetime) -> str:
@@ -151,7 +175,7 @@ def write_build(
     directory.mkdir(parents=True)
     try:
         write_users(directory, users)
-        indexed = _write_index(directory, UserTable.of(users), build.vectors_ND, config)
+        indexed = _write_index(directory, build, UserTable.of(users), config)
         if write_extra is not None:
             write_extra(directory)
         promise = _promise(directory, build, UserTable.of(users), indexed, config, now)
@@ -179,7 +203,10 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
     verify_files(directory, manifest)
     users = UserTable.of(read_users(directory))
     vectors_ND = _load_array(directory, VECTORS_FILE)
-    penalty_N = _load_array(directory, PENALTIES_FILE) if manifest.hub_corrected else None
+    penalties = {
+        name: _load_array(directory, file) if manifest.hub_corrected else None
+        for name, file in _penalty_files(manifest.purposes).items()
+    }
     violators_VD = _load_array(directory, VIOLATORS_FILE)
     violator_rows = users.violator_rows
     shape = (manifest.num_users, manifest.dim)
@@ -187,22 +214,33 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         vectors_ND.shape != shape
         or len(users) != manifest.num_users
         or violators_VD.shape != (len(violator_rows), manifest.dim)
-        or (penalty_N is not None and penalty_N.shape != shape[:1])
+        or any(one is not None and one.shape != shape[:1] for one in penalties.values())
     ):
         raise BuildCorrupt(f"the files of {directory} do not fit together")
     entries = Entries.load(directory)
     num_users, num_entries = manifest.num_users, manifest.num_distinct
     if entries.shape != (num_users, num_users, num_entries, num_entries):
         raise BuildCorrupt(f"the entries of {directory} do not fit its users")
+
+    def exact(name: str) -> tuple[ExactIndex, ExactIndex]:
+        penalty_N = penalties[name]
+        of_violators = None if penalty_N is None else penalty_N[violator_rows]
+        return ExactIndex(vectors_ND, penalty_N), ExactIndex(violators_VD, of_violators)
+
+    everyone, violators = exact(AS_STORED)
     return Build(
         directory,
         manifest,
         users,
-        ExactIndex(vectors_ND, penalty_N),
+        everyone,
         violator_rows,
-        ExactIndex(violators_VD, None if penalty_N is None else penalty_N[violator_rows]),
+        violators,
         entries,
-        _load_approximate(directory, manifest, entries, penalty_N, search_threads),
+        _load_approximate(directory, manifest, entries, penalties[AS_STORED], search_threads),
+        {
+            name: View(*exact(name), None, scale_of(manifest.blocks, weights))
+            for name, weights in manifest.purposes.items()
+        },
     )
 
 
@@ -223,20 +261,33 @@ def _check_input(build: BuildInput, users: pa.Table) -> None:
     starts = [block.start for block in build.blocks]
     if starts != borders[:-1] or borders[-1] != dim:
         raise BuildInvalid(f"the blocks must cover the {dim} dimensions one after the other")
+    names = {block.name for block in build.blocks if block.weight > 0}
+    for purpose, weights in build.purposes.items():
+        if (
+            not purpose.isidentifier()
+            or not names.issuperset(weights)
+            or sum(weights.values()) <= 0
+        ):
+            raise BuildInvalid(f"{dict(weights)} are no weights of blocks for {purpose!r}")
     if build.data_as_of.tzinfo is None:
         raise BuildInvalid("data_as_of needs a time zone")
 
 
 def _write_index(
-    directory: Path, users: UserTable, vectors_ND: Vectors, config: IndexConfig
+    directory: Path, build: BuildInput, users: UserTable, config: IndexConfig
 ) -> _Indexed:
     """Write the vectors, both views, the hub correction, and the graph where there is to be one."""
+    vectors_ND = build.vectors_ND
     entries = group_identical(vectors_ND).preferring(users.label_N == 1, users.num_events_N)
     entries.save(directory)
     penalty_N: Floats | None = None
     if config.hub_correction:
         penalty_N = hub_penalty(vectors_ND, entries, config)
         np.save(directory / PENALTIES_FILE, penalty_N)
+        for purpose, weights in build.purposes.items():
+            scale_D = scale_of(build.blocks, weights)
+            own_N = hub_penalty(vectors_ND, entries, config, scale_D=scale_D)
+            np.save(directory / _penalty_files([purpose])[purpose], own_N)
     np.save(directory / VECTORS_FILE, vectors_ND)
     np.save(directory / VIOLATORS_FILE, vectors_ND[users.violator_rows])
     if len(vectors_ND) <= config.exact_up_to:
@@ -271,10 +322,16 @@ def _promise(
         effort=None if approximate is None else approximate.inner.effort,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
+        purposes={purpose: dict(weights) for purpose, weights in build.purposes.items()},
         config=config,
         made_with=dict(build.made_with),
         files=describe_files(directory),
     )
+
+
+def _penalty_files(purposes: Iterable[str]) -> dict[str, str]:
+    """Return the file of the hub correction for vectors as they are, and for each purpose."""
+    return {AS_STORED: PENALTIES_FILE} | {name: f"penalties_{name}.npy" for name in purposes}
 
 
 def _load_array(directory: Path, name: str) -> Floats:

@@ -17,7 +17,8 @@ IndexingError
 │   ├── NothingToRollBack        there is no previous build
 │   ├── PublishBusy              another publish holds the lock
 │   ├── TooFewLabels             not enough labels to fit a risk model on
-│   └── RiskUnavailable          the build was made without a risk model
+│   ├── RiskUnavailable          the build was made without a risk model
+│   └── PurposeUnavailable       the build was made without weights for the purpose
 ├── BuildCorrupt                 the disk's: a file is missing, cut or changed
 └── BuildInvalid                 ours: what was handed over to be written can't be a build
 """
@@ -103,6 +104,10 @@ class TooFewLabels(BuildError):
 
 class RiskUnavailable(BuildError):
     """The build was made without a risk model."""
+
+
+class PurposeUnavailable(BuildError):
+    """The build was made without weights for the purpose of a query."""
 
 
 class BuildCorrupt(IndexingError):

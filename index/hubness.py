@@ -18,8 +18,16 @@ from index.distinct import Entries
 from index.vectors import Floats, Rows, Vectors, row_blocks
 
 
-def hub_penalty(vectors_ND: Vectors, entries: Entries, config: IndexConfig) -> Floats:
+def hub_penalty(
+    vectors_ND: Vectors, entries: Entries, config: IndexConfig, *, scale_D: Floats | None = None
+) -> Floats:
     """Return r(g) / 2 of every row, length N.
+
+    Args:
+        vectors_ND: The gallery.
+        entries: Its distinct vectors.
+        config: How many references, how many nearest, and the seed.
+        scale_D: By what products are multiplied, as in `index.purposes`; nothing if absent.
 
     References are distinct vectors, so a thousand equal bots weigh as one; a reference is not
     compared with itself, and equal vectors get equal penalties.
@@ -30,7 +38,10 @@ def hub_penalty(vectors_ND: Vectors, entries: Entries, config: IndexConfig) -> F
     num_nearest = min(config.hub_nearest, num_references - 1)
     if num_nearest < 1:
         return np.zeros(len(vectors_ND), dtype=np.float32)
-    nearness_E = _nearness(vectors_ND, entries.first_rows_E, reference_R, num_nearest)
+    reference_RD = np.ascontiguousarray(vectors_ND[entries.first_rows_E[reference_R]])
+    if scale_D is not None:
+        reference_RD *= scale_D
+    nearness_E = _nearness(vectors_ND, entries.first_rows_E, reference_R, reference_RD, num_nearest)
     return entries.spread(nearness_E / np.float32(2))
 
 
@@ -47,9 +58,10 @@ def augment_queries(query_QD: Vectors) -> Vectors:
     return np.ascontiguousarray(np.hstack([query_QD, extra]), dtype=np.float32)
 
 
-def _nearness(vectors_ND: Vectors, rows_E: Rows, reference_R: Rows, num_nearest: int) -> Floats:
+def _nearness(
+    vectors_ND: Vectors, rows_E: Rows, reference_R: Rows, reference_RD: Vectors, num_nearest: int
+) -> Floats:
     """Return the mean cosine of each entry to its nearest references, itself left out."""
-    reference_RD = np.ascontiguousarray(vectors_ND[rows_E[reference_R]])
     nearness_E = np.empty(len(rows_E), dtype=np.float32)
     row_bytes = 4 * (len(reference_R) + vectors_ND.shape[1])
     for block in row_blocks(len(rows_E), row_bytes):

@@ -43,6 +43,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         index: What finds neighbors among everyone.
         effort: Beam width or lists probed that reached the recall target; None if exact.
+        purposes: Purpose to block to weight, where queries may be weighted otherwise.
         config: How the index was built.
         made_with: What the job that made the build wants remembered (its config and versions).
         files: Path in the folder, with slashes, to size and checksum; all files but this one.
@@ -62,6 +63,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     effort: int | None
     hub_corrected: bool
     blocks: tuple[BlockSpec, ...]
+    purposes: dict[str, dict[str, float]] = {}
     config: IndexConfig
     made_with: dict[str, Any]
     files: dict[str, FileSpec]

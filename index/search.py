@@ -14,6 +14,7 @@ from index.build import Build
 from index.distinct import Entries
 from index.exact import ExactIndex
 from index.filters import rows_passing
+from index.purposes import View
 from index.sharing import Found, Passes, pick_behaviors, pick_users, sharers
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
@@ -32,12 +33,18 @@ def find_neighbors(
     Args:
         build: What to search.
         query_QD: Unit vectors.
-        request: View, filter, mode, and what is counted how often.
+        request: Purpose, view, filter, mode, and what is counted how often.
         tombstones: Rows that are never among the answers, nor take a place from others.
         own_rows_Q: Row of the user behind each query, -1 for none; never among the answers.
+
+    Raises:
+        PurposeUnavailable: If the build has no weights for the purpose.
+        NotAVector: If a query has nothing in the blocks that count for the purpose.
     """
     if len(query_QD) == 0:
         return [], "exact"
+    view = build.view(request)
+    query_QD = view.weigh(query_QD)
     chosen = _rows_chosen(build, request, tombstones)
     passes = _passes(build, request, tombstones, chosen)
     num_own = 0 if own_rows_Q is None else 1
@@ -45,7 +52,7 @@ def find_neighbors(
     most = num_own + num_hidden
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
     while True:
-        found, mode = _search(build, query_QD, request, chosen, request.k + spare)
+        found, mode = _search(build, view, query_QD, request, chosen, request.k + spare)
         users = sharers(build.entries, found.rows_QK, own_rows_Q=own_rows_Q, passes=passes)
         is_short_Q = (users.free_QK > 0).sum(axis=1) < request.k
         if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
@@ -87,22 +94,27 @@ def _among(chosen: Rows, rows: Rows) -> npt.NDArray[np.bool_]:
 
 
 def _search(
-    build: Build, query_QD: Vectors, request: NeighborRequest, chosen: Rows | None, k: int
+    build: Build,
+    view: View,
+    query_QD: Vectors,
+    request: NeighborRequest,
+    chosen: Rows | None,
+    k: int,
 ) -> tuple[Neighbors, SearchMode]:
     """Return the best entries for each query, and how they were found."""
     entries = build.entries
     if chosen is not None:
-        found = _search_chosen(build.everyone, entries, query_QD, chosen, k)
+        found = _search_chosen(view.everyone, entries, query_QD, chosen, k)
         return found, "exact_filtered"
     if request.known_violators:
-        return _search_violators(build, query_QD, k), "exact"
-    approximate = build.approximate
+        return _search_violators(build, view, query_QD, k), "exact"
+    approximate = view.approximate
     if approximate is not None and not request.exact:
         found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
         return _ties_by_entry(found), approximate.inner.kind
     if entries.num_entries == len(build.users):
-        return build.everyone.search(query_QD, k=k), "exact"
-    found = build.everyone.search_rows(query_QD, entries.first_rows_E, k=k)
+        return view.everyone.search(query_QD, k=k), "exact"
+    found = view.everyone.search_rows(query_QD, entries.first_rows_E, k=k)
     return _entries_of(found, entries), "exact"
 
 
@@ -118,13 +130,13 @@ def _search_chosen(
     return _entries_of(found, entries)
 
 
-def _search_violators(build: Build, query_QD: Vectors, k: int) -> Neighbors:
+def _search_violators(build: Build, view: View, query_QD: Vectors, k: int) -> Neighbors:
     """Search the violators' view; of equal violators, the first stands for all."""
     entry_V, first_V = build.entries_of_violators
     if len(first_V) == len(entry_V):
-        found = build.violators.search(query_QD, k=k)
+        found = view.violators.search(query_QD, k=k)
     else:
-        found = build.violators.search_rows(query_QD, first_V, k=k)
+        found = view.violators.search_rows(query_QD, first_V, k=k)
     if len(entry_V) == 0:
         return found
     return Neighbors(np.where(found.rows_QK >= 0, entry_V[found.rows_QK], -1), found.score_QK)

@@ -355,7 +355,7 @@ class LookalikeService:
         return [
             NeighborAnswer(
                 user_id,
-                hits_of(self._build, query_D, found_by_query, explain=request.explain),
+                hits_of(self._build, query_D, found_by_query, request),
                 mode,
                 count,
                 state,

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from index.answers import Band, Hit, Member, RingInfo, RiskAnswer
+from index.answers import Band, Hit, Member, NeighborRequest, RingInfo, RiskAnswer
 from index.build import Build
 from index.parts import RiskAssessment
 from index.sharing import Found
@@ -16,15 +16,17 @@ from index.users import UserTable
 from index.vectors import Rows, Vectors
 
 
-def hits_of(build: Build, query_D: Vectors, found: Found, *, explain: bool) -> tuple[Hit, ...]:
+def hits_of(
+    build: Build, query_D: Vectors, found: Found, request: NeighborRequest
+) -> tuple[Hit, ...]:
     """Return the hits that were found, in their order; similarities are computed again, exactly."""
     rows_K = found.rows_K
     if len(rows_K) == 0:
         return ()
     blocks = build.manifest.blocks
-    product_KD = build.vectors_ND[rows_K].astype(np.float64) * query_D
+    product_KD = build.view(request).products(query_D, rows_K)
     share_KC = np.add.reduceat(product_KD, [block.start for block in blocks], axis=1)
-    names = [block.name for block in blocks]
+    explain, names = request.explain, [block.name for block in blocks]
     users = build.users
     channels = (
         dict(zip(names, share, strict=True)) if explain else None for share in share_KC.tolist()

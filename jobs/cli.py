@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import typer
 
 from embedder.errors import EmbedderError
+from index.answers import Purpose
 from index.errors import IndexingError
 from jobs.cli_bench import bench
 from jobs.cli_builds import builds
@@ -228,6 +229,13 @@ def search(
         Literal["users", "behaviors"],
         typer.Option(help="What -k counts; of a behavior, one user stands for all exactly alike."),
     ] = "users",
+    purpose: Annotated[
+        Purpose | None,
+        typer.Option(
+            help="What for: evader and ring take the vectors as they are, same_kind "
+            "the same behavior wherever it happens."
+        ),
+    ] = None,
 ) -> None:
     """Show the users who behave most like one."""
     from jobs.search import run as run_search
@@ -239,6 +247,7 @@ def search(
         k=k,
         known_violators=known_violators,
         count=count,
+        purpose=purpose,
         now=_now(),
     )
     header = ("user_id", "similarity", "known_violator", "policy", "num_events", "duplicates")

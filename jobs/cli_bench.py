@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.presets import Preset, PresetOption
+from jobs.presets import Preset
 from jobs.session import Session, with_session
 
 bench = typer.Typer(name="bench", help="Measurements, each beside its peers.", no_args_is_help=True)
@@ -21,7 +21,10 @@ Data = Annotated[
     list[Path] | None,
     typer.Option(metavar="DIR", help="Folder with events.parquet and labels.csv; repeatable."),
 ]
-Users = Annotated[int, typer.Option(min=1500, help="Users to simulate where there is no --data.")]
+Users = Annotated[
+    int | None,
+    typer.Option(min=1500, help="Users to simulate where there is no --data; 10,000 if absent."),
+]
 Cut = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Learn from users of earlier times; chosen if absent."),
@@ -54,6 +57,10 @@ Seeds = Annotated[str, typer.Option(metavar="N,N", help="A training for each.")]
 Methods = Annotated[
     str | None, typer.Option(metavar="A,B", help="Some methods only; all if absent.")
 ]
+TrainedPreset = Annotated[
+    Preset | None,
+    typer.Option("--preset", help="Size and length of every training; fast if absent."),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Few users and steps, to try it out.")]
 Scale = Annotated[
     bool,
@@ -72,7 +79,7 @@ def encoder_command(
     session: Session,
     output: Output,
     data: Data = None,
-    users: Users = 10_000,
+    users: Users = None,
     cut: Cut = None,
     until: Until = None,
     strict_type: StrictType = None,
@@ -82,7 +89,7 @@ def encoder_command(
     unverified: Unverified = None,
     seeds: Seeds = "0",
     methods: Methods = None,
-    preset: PresetOption = Preset.FAST,
+    preset: TrainedPreset = None,
     quick: Quick = False,
     scale: Scale = False,
     scale_max: ScaleMax = None,
@@ -92,7 +99,7 @@ def encoder_command(
 
     options = {
         "data": None if data is None else [str(folder) for folder in data],
-        "users": str(users),
+        "users": None if users is None else str(users),
         "cut": cut,
         "until": until,
         "strict-type": strict_type,
@@ -102,7 +109,7 @@ def encoder_command(
         "unverified": unverified,
         "seeds": seeds,
         "methods": methods,
-        "preset": preset.value,
+        "preset": None if preset is None else preset.value,
         "quick": quick,
         "scale": scale,
         "scale-max": None if scale_max is None else str(scale_max),

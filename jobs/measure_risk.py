@@ -217,9 +217,10 @@ class Judged:
     """What a risk model said of users.
 
     Attributes:
-        probability: Of each.
+        probability: Of each, as if it had stopped.
         answered: Who got an answer at all.
-        is_likely: Whose band is `likely`.
+        is_likely: Whose band is `likely` right after the last event seen, as the service would
+            have said then: it is told how long users have been silent.
         policy: The policy whose violators each is most like, None for none.
         rule: What `likely` promises to each.
     """
@@ -247,11 +248,13 @@ def judge(embedder: Encoder, risk: Assesses, batch: SequenceBatch) -> Judged:
     """Judge users by all events of a batch."""
     query_QD, own_ids = embedder.embed(batch), list(batch.user_ids)
     assessment = risk.assess(query_QD, batch.num_events, own_ids=own_ids)
-    band = np.array(assessment.band)
+    nothing_us_Q = np.zeros(batch.num_users, dtype=np.int64)
+    at_once = risk.assess(query_QD, batch.num_events, own_ids=own_ids, silence_us_Q=nothing_us_Q)
+    band = np.array(at_once.band)
     return Judged(
         np.asarray(assessment.probability, dtype=np.float64),
         band != INSUFFICIENT,
         band == LIKELY,
         risk.nearest_policies(query_QD, batch.num_events, own_ids=own_ids),
-        assessment.band_rule,
+        at_once.band_rule,
     )

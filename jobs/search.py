@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from index.answers import Counted, NeighborRequest, UnknownUser
+from index.answers import Counted, NeighborRequest, Purpose, UnknownUser
 from jobs.auditing import record_read
 from jobs.errors import UserUnknown
 from jobs.live import open_live
@@ -22,6 +22,7 @@ class SearchReport:
     data_as_of: datetime
     search_mode: str
     state: str
+    purpose: Purpose | None
     neighbors: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -37,18 +38,19 @@ def run(
     k: int,
     known_violators: bool,
     count: Counted = "users",
+    purpose: Purpose | None = None,
     now: datetime,
 ) -> SearchReport:
     """Search in the live build; the read is audited like any other.
 
     Raises:
+        PurposeUnavailable: If the build has no weights for the purpose.
         UserUnknown: If the build has no such user.
     """
     service = open_live(workspace, settings)
-    record_read(
-        workspace, "search", [user_id], {"k": k, "known_violators": known_violators}, now=now
-    )
-    request = NeighborRequest(k=k, known_violators=known_violators, count=count)
+    asked = {"k": k, "known_violators": known_violators, "purpose": purpose}
+    record_read(workspace, "search", [user_id], asked, now=now)
+    request = NeighborRequest(k=k, known_violators=known_violators, count=count, purpose=purpose)
     (answer,) = service.neighbors_of_users([user_id], request)
     if isinstance(answer, UnknownUser):
         raise UserUnknown(f"build {service.build_id} has no user {user_id!r}")
@@ -60,5 +62,6 @@ def run(
         data_as_of=service.data_as_of,
         search_mode=answer.search_mode,
         state=answer.state,
+        purpose=purpose,
         neighbors=tuple({name: getattr(hit, name) for name in names} for hit in answer.hits),
     )

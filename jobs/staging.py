@@ -136,6 +136,7 @@ def _describe(
             "rings": settings.rings.model_dump(mode="json"),
             "rings_bar": {"chance": rings.bar, "chance_share": rings.chance_share},
         },
+        purposes=embedder.purposes,
     )
 
 

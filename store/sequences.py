@@ -63,6 +63,14 @@ class SequenceBatch:
         ids = [self.user_ids[row] for row in rows.tolist()]
         return SequenceBatch(ids, offsets, self.ts_us[picked], self.events.take(pa.array(picked)))
 
+    def keep(self, keep_E: npt.NDArray[np.bool_]) -> "SequenceBatch":
+        """Return the same users with some of their events only."""
+        user_E = np.repeat(np.arange(self.num_users), self.num_events)
+        sizes = np.bincount(user_E[keep_E], minlength=self.num_users)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        events = self.events.filter(pa.array(keep_E))
+        return SequenceBatch(self.user_ids, offsets, self.ts_us[keep_E], events)
+
     def head(self, num_events: int) -> "SequenceBatch":
         """Return every user's first `num_events` events (all, where there are fewer)."""
         rows = np.arange(self.num_users, dtype=np.int64)

@@ -105,7 +105,8 @@ def build_input(
         blocks=BLOCKS if dim == DIM else whole,
         users=users_table(len(vectors_ND), violators=violators),
         vectors_ND=vectors_ND,
-        made_with={"purpose": "test"},
+        made_with={"made": "for a test"},
+        purposes={"same_kind": {"behavior": 0.2, "statistics": 0.8}} if dim == DIM else {},
     )
 
 

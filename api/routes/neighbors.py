@@ -73,6 +73,7 @@ async def user_neighbors(
         explain=params.explain,
         count=params.count,
         members=params.members,
+        purpose=params.purpose,
     )
     return await _answer(call, QueryBody(user_id=user_id), request)
 
@@ -107,7 +108,11 @@ async def query_neighbors_batch(call: Call, body: BatchNeighborsRequest) -> Batc
 async def _answer(call: Call, query: QueryBody, request: NeighborRequest) -> NeighborsAnswer:
     service = call.services.live.current()
     call.audit_reads(
-        "neighbors.query", [query.user_id], k=request.k, known_violators=request.known_violators
+        "neighbors.query",
+        [query.user_id],
+        k=request.k,
+        known_violators=request.known_violators,
+        purpose=request.purpose,
     )
     answer = await find_neighbors(call, service, query, request)
     return neighbors_answer(call, service, answer)
@@ -137,7 +142,8 @@ def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -
         return False
     if request.k * (1 + request.members) > INLINE_K_MAX:
         return False
-    if service.search_mode == "hnsw" and not (request.exact or request.known_violators):
+    is_exact = request.exact or request.known_violators or not request.compares_as_stored
+    if service.search_mode == "hnsw" and not is_exact:
         return True
     num_users = service.num_violators if request.known_violators else service.num_users
     return num_users * service.dim <= call.services.config.inline_max_multiplications

@@ -20,9 +20,9 @@ from jobs.times import parse_time
 
 _QUALITY_ALONE = (
     *("data", "cut", "until", "strict_type", "strict_columns", "without", "within", "unverified"),
-    "methods",
+    *("methods", "users", "preset"),
 )
-_QUALITY = (*_QUALITY_ALONE, "users", "seeds", "preset", "quick")
+_QUALITY = (*_QUALITY_ALONE, "seeds", "quick")
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -51,10 +51,10 @@ def _config(options: argparse.Namespace) -> BenchmarkConfig:
 
 
 def _scale_config(options: argparse.Namespace) -> ScaleConfig:
-    """Return what `--scale` measures: platforms of its own, so options of data sets are refused."""
+    """Return what `--scale` measures: platforms and presets of its own; others are refused."""
     for name in _QUALITY_ALONE:
         if getattr(options, name):
-            raise UsageError(f"--scale simulates its platforms: leave out {_flag(name)}")
+            raise UsageError(f"--scale has its own platforms, presets: leave out {_flag(name)}")
     seeds = options.seeds or (0,)
     if len(seeds) > 1:
         raise UsageError("--scale has one seed: leave out the others of --seeds")

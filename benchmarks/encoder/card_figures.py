@@ -353,11 +353,11 @@ def _look_lines(threshold: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _policy_rows(study: Study) -> list[list[str]]:
-    """Return a row for each policy; none where no user has one, as everyone is told elsewhere."""
+    """Return a row for each policy; none where no user has one, as all are told elsewhere."""
     return [
         [
             moment(task),
-            policy["policy"] or "none",
+            "all users" if policy.get("is_total") else policy["policy"] or "none",
             f"{policy['num_likely_positives']:,} of {policy['num_likely']:,}",
             "-" if policy["precision"] is None else interval(policy["precision"]),
             f"{policy['promised']:g}, proven on {policy['fitted_on']}",

@@ -32,6 +32,7 @@ from embedder.opinion import OPINION
 from embedder.training import describe_outcome, fit_all
 from embedder.training_data import gather
 from index.errors import TooFewLabels
+from index.purposes import scale_of
 from index.risk.fit import fit_risk
 from index.risk.model import RiskModel
 from index.vectors import Vectors
@@ -133,9 +134,11 @@ class Ours:
         return judges
 
     def rankers_of_parts(self) -> dict[str, Ranker]:
-        """Return slices of the vector, cut vectors, and whitened ones."""
+        """Return the vector as purposes weigh it, slices of it, cut vectors, and whitened ones."""
         blocks = self._embedder.blocks
         rankers: dict[str, Ranker] = {"ours.whitened": self._whitened()}
+        for purpose, weights in self._embedder.purposes.items():
+            rankers[f"ours.{purpose}"] = self._weighed(scale_of(blocks, weights))
         for block in blocks:
             others = [other for other in blocks if other != block]
             rankers[f"ours.{block.name}_alone"] = self._some([block])
@@ -223,6 +226,12 @@ class Ours:
 
         return rank
 
+    def _weighed(self, scale_D: Vectors) -> Ranker:
+        def rank(task: RetrievalTask) -> list[Rows]:
+            return [unit(rows * np.sqrt(scale_D)) for rows in self.rank(task)]
+
+        return rank
+
     def _whitened(self) -> Ranker:
         """Return vectors whitened by the spread of the learned users' (Su et al. 2021)."""
         fitted: list[Whitening] = []
@@ -307,7 +316,7 @@ def only(composer: Composer, names: Sequence[str]) -> Composer:
     weights = {
         block.name: block.weight if block.name in names else 0.0 for block in composer.blocks
     }
-    return replace(composer, blocks=lay_out(dims, weights))
+    return replace(composer, blocks=lay_out(dims, weights), purposes={})
 
 
 def cut(block: Block, dim: int) -> Block:

@@ -203,7 +203,8 @@ CANDIDATES: tuple[Candidate, ...] = (
         "ours",
         "as shipped (`.knn`, `.opinion_vote`: one input of the stack alone; `.X_alone`, "
         "`.without_X`: vector and risk by some blocks; `.dims_N`: every block cut to its first N "
-        "dimensions; `.whitened`: all directions of the same spread)",
+        "dimensions; `.same_kind`: blocks weighed for that purpose; `.whitened`: all directions of "
+        "the same spread)",
     ),
     ours(
         "ours_sentences",

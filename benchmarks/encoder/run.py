@@ -1,6 +1,5 @@
 """Runs the benchmark: every study, every seed, every candidate, every task; then the figures."""
 
-import json
 import re
 import resource
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks.compact import compact
 from benchmarks.encoder.config import BenchmarkConfig
 from benchmarks.encoder.figures import Figures, figures_of
 from benchmarks.encoder.methods import Candidate, Fitted, Unanswerable
@@ -64,7 +64,7 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
                 "unmeasured": [vars(task) for task in agenda.unmeasured],
             }
             path = output / result_name(study.name, now)
-            write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+            write_atomic(path, compact(result).encode())
             written.append(path)
     page = output / "encoder.md"
     write_atomic(page, render(sorted(output.glob(RESULTS_PATTERN))).encode())

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from benchmarks.compact import compact
 from benchmarks.encoder.render import RESULTS_PATTERN, SCALE, render
 from benchmarks.encoder.rows import RowStore
 from benchmarks.encoder.run import Report, named_alone, result_name
@@ -98,7 +99,7 @@ def run_scale(config: ScaleConfig, output: Path, *, now: datetime, report: Repor
         "slopes": slopes(points, 0 if config.quick else config.slope_events_min),
     }
     path = output / result_name("scale", now)
-    write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+    write_atomic(path, compact(result).encode())
     page = output / "encoder.md"
     write_atomic(page, render(sorted(output.glob(RESULTS_PATTERN))).encode())
     return [path, page]

@@ -23,10 +23,10 @@ from embedder.evaluation.split_halves import (
     DISJOINT,
     FULL,
     TITLES,
-    Halves,
     split_in_halves,
     without_shared_targets,
 )
+from embedder.halves import Halves
 from store.sequences import SequenceBatch
 
 CAMPAIGNS, GROUPS = "campaigns", "groups"

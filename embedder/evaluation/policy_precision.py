@@ -16,8 +16,6 @@ from embedder.evaluation.bootstrap import Estimate
 from embedder.evaluation.metrics import Flags, Floats
 from embedder.evaluation.reliability import exact_share
 
-EVERYONE = "everyone"
-
 Verdict = Literal["kept", "open", "broken", "nobody"]
 
 
@@ -26,7 +24,8 @@ class PolicyPrecision:
     """The precision of `likely` among the users of one policy.
 
     Attributes:
-        policy: The policy; `everyone` for all users, None for those without a policy.
+        policy: The policy; None for those without one, and for all users.
+        is_total: Whether all users are counted, of whatever policy: no name of a policy says so.
         promised: The precision that `likely` had to prove on held-out users, at its lower bound;
             for everyone the least that was promised to anybody.
         fitted_on: On whom its threshold was proven: `policy` or `everyone`.
@@ -37,6 +36,7 @@ class PolicyPrecision:
     """
 
     policy: str | None
+    is_total: bool
     promised: float
     fitted_on: str
     num_users: int
@@ -87,14 +87,15 @@ def measure_policies(
     names = np.array(["" if policy is None else policy for policy in policies], dtype=object)
     proven_on = np.array(list(fitted_on), dtype=object)
 
-    def count(policy: str | None, mine: Flags) -> PolicyPrecision:
+    def count(policy: str | None, mine: Flags, *, is_total: bool = False) -> PolicyPrecision:
         rows = np.flatnonzero(mine)
         likely = mine & is_likely_N
         num_likely, hits = int(likely.sum()), int((likely & is_positive_N).sum())
         return PolicyPrecision(
             policy,
+            is_total,
             float(promised_N[rows].min()),
-            EVERYONE if policy == EVERYONE else str(proven_on[rows[0]]),
+            "everyone" if is_total else str(proven_on[rows[0]]),
             len(rows),
             int(is_positive_N[rows].sum()),
             num_likely,
@@ -104,7 +105,7 @@ def measure_policies(
 
     if not len(names):
         return ()
-    counted = [count(EVERYONE, np.ones(len(names), dtype=np.bool_))]
+    counted = [count(None, np.ones(len(names), dtype=np.bool_), is_total=True)]
     known = sorted({name for name in names.tolist() if name})
     if known:
         counted += [count(name, names == name) for name in known]

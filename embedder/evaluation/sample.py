@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from embedder.evaluation.metrics import Flags, Int64s
+from embedder.evaluation.metrics import Int64s
 from store.sequences import SequenceBatch
 
 
@@ -43,11 +43,3 @@ def rows_of(batch: SequenceBatch, user_ids: Sequence[str]) -> Int64s:
 def owners(batch: SequenceBatch) -> Int64s:
     """Return the user row of every event, int64 of length E."""
     return np.repeat(np.arange(batch.num_users, dtype=np.int64), batch.num_events)
-
-
-def keep_events(batch: SequenceBatch, keep_E: Flags) -> SequenceBatch:
-    """Return the same users with some of their events only."""
-    sizes = np.bincount(owners(batch)[keep_E], minlength=batch.num_users)
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    events = batch.events.filter(pa.array(keep_E))
-    return SequenceBatch(batch.user_ids, offsets, batch.ts_us[keep_E], events)

@@ -8,19 +8,16 @@ Shape key: `B` users of a batch, `E` events of all of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
 
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.methods import Method
-from embedder.evaluation.metrics import Flags, Int64s
 from embedder.evaluation.ranking import plain_task
 from embedder.evaluation.results import TaskResult, not_measurable
 from embedder.evaluation.retrieval import measure_retrieval
-from embedder.evaluation.sample import keep_events, owners
-from embedder.hashing import Hashes, hash_column, mix
+from embedder.evaluation.sample import owners
+from embedder.halves import Halves, at_new_targets
 from store.sequences import SequenceBatch
 
 FULL = "split_halves"
@@ -29,18 +26,6 @@ TITLES = {
     FULL: "Re-identification: the first half of a user's events finds the second",
     DISJOINT: "Re-identification without shared targets: second halves at new targets only",
 }
-
-
-@dataclass(frozen=True)
-class Halves:
-    """The same users before and after a pause."""
-
-    first: SequenceBatch
-    second: SequenceBatch
-
-    def rows(self, rows: Int64s) -> "Halves":
-        """Return the halves of some users."""
-        return Halves(self.first.take(rows), self.second.take(rows))
 
 
 def measure_split_halves(
@@ -85,13 +70,7 @@ def split_in_halves(batch: SequenceBatch, config: EvaluationConfig) -> Halves:
 
 def without_shared_targets(halves: Halves, target: str, config: EvaluationConfig) -> Halves:
     """Drop later events at targets of the user's own first half, then users left with too few."""
-    seen = _user_and_target(halves.first, target)
-    second = halves.second
-    missing_E = pc.is_null(second.events[target]).to_numpy()
-    keep_E: Flags = missing_E | ~np.isin(_user_and_target(second, target), seen)
-    second = keep_events(second, keep_E)
-    rows = np.flatnonzero(second.num_events >= config.half_min_events)
-    return Halves(halves.first.take(rows), second.take(rows))
+    return at_new_targets(halves, target, events_min=config.half_min_events)
 
 
 def _measure(
@@ -120,8 +99,3 @@ def _measure(
         config=config,
         notes=notes,
     )
-
-
-def _user_and_target(batch: SequenceBatch, target: str) -> Hashes:
-    user_E = owners(batch).astype(np.uint64)
-    return mix(hash_column(batch.events[target]) ^ mix(user_E + np.uint64(1)))

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedder.embedder import Embedder
 from index.risk.calibration import Bools, fit_calibrator
@@ -25,6 +26,7 @@ from store.sequences import Int64s
 LOOK_AGES = (2, 3, 4, 5, 7, 10, 15, 20, 35, 50, 100, 300)
 GAP_QUANTILES = 256
 STOPPED = -1
+ENDLESS = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,15 @@ class FlightLooks:
         num_events: Events seen.
         vectors: Unit vectors of these.
         gap_us: Time from the last of them to the user's next event, `STOPPED` where there is none.
+        watched_us: Time from the last of them to the newest event of all; `ENDLESS` for who
+            violated, after which no event counts.
     """
 
     user: Int64s
     num_events: Int64s
     vectors: Vectors
     gap_us: Int64s
+    watched_us: Int64s
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,11 @@ def look_in_flight(
     """
     nothing = np.empty(0, dtype=np.int64)
     no_vectors = np.empty((0, embedder.dim), dtype=np.float32)
-    parts = [FlightLooks(nothing, nothing, no_vectors, nothing)]
-    done = 0
+    parts = [FlightLooks(nothing, nothing, no_vectors, nothing, nothing)]
+    seen_us = [nothing]
+    ended = pc.is_in(user_ids, value_set=view.cutoffs()["user_id"].combine_chunks())
+    has_ended_U = ended.to_numpy(zero_copy_only=False)
+    done, newest_us = 0, 0
     columns = [column.name for column in embedder.schema.columns]
     for batch in lake.batches(
         as_of=as_of, cutoffs=view.cutoffs(), users=user_ids.to_pylist(), columns=columns
@@ -83,15 +91,19 @@ def look_in_flight(
             at = batch.offsets[rows] + age
             goes_on = batch.num_events[rows] > age
             next_us = batch.ts_us[np.minimum(at, len(batch.ts_us) - 1)]
-            gap_us = np.where(goes_on, next_us - batch.ts_us[at - 1], STOPPED)
+            seen_us.append(batch.ts_us[at - 1])
+            gap_us = np.where(goes_on, next_us - seen_us[-1], STOPPED)
             vectors = embedder.embed(seen, as_newcomers=True)
-            parts.append(FlightLooks(rows + done, seen.num_events, vectors, gap_us))
+            parts.append(FlightLooks(rows + done, seen.num_events, vectors, gap_us, nothing))
+        newest_us = max(newest_us, int(batch.ts_us.max(initial=0)))
         done += batch.num_users
+    user = np.concatenate([part.user for part in parts])
     return FlightLooks(
-        np.concatenate([part.user for part in parts]),
+        user,
         np.concatenate([part.num_events for part in parts]),
         np.concatenate([part.vectors for part in parts]),
         np.concatenate([part.gap_us for part in parts]),
+        np.where(has_ended_U[user], ENDLESS, newest_us - np.concatenate(seen_us)),
     )
 
 
@@ -136,16 +148,54 @@ def fit_flight(
     )
     stack, score = out_of_fold(examples, folds=config.folds)
     calibrator = fit_calibrator(score, examples.is_violator, examples.weight_Q)
-    flight = Flight(stack, calibrator, fit_silence(looks.num_events, looks.gap_us))
+    flight = Flight(
+        stack, calibrator, fit_silence(looks.num_events, looks.gap_us, looks.watched_us)
+    )
     return FittedFlight(flight, examples, looks.num_events, calibrator.to_log_odds(score))
 
 
-def fit_silence(num_events_E: Int64s, gap_us_E: Int64s) -> Silence:
-    """Count who stopped at each age, and the times to the next event of those who did not."""
+def fit_silence(num_events_E: Int64s, gap_us_E: Int64s, watched_us_E: Int64s) -> Silence:
+    """Estimate who stops at each age, and the times to the next event of those who do not.
+
+    Who did nothing more until the data end may yet go on, the likelier the shorter that was. So
+    the times are estimated as Kaplan and Meier 1958 (JASA 53) do, with these looks censored, and
+    of those who go on at an age as many are counted as seen as had been watched for long enough.
+
+    Args:
+        num_events_E: Events seen at each look.
+        gap_us_E: Time to the next event, `STOPPED` where none was seen.
+        watched_us_E: Time that a next event had to be seen; `ENDLESS` where none can follow.
+    """
     goes_on_E = gap_us_E != STOPPED
     ages = np.unique(num_events_E)
-    stopped = [float(1.0 - goes_on_E[num_events_E == age].mean()) for age in ages]
-    gaps = gap_us_E[goes_on_E] if goes_on_E.any() else np.zeros(1, dtype=np.int64)
+    if not goes_on_E.any():
+        return Silence(tuple(ages.tolist()), (1.0,) * len(ages), (0,) * GAP_QUANTILES)
+    time_us_T, share_T = gap_shares(gap_us_E[goes_on_E], watched_us_E[~goes_on_E])
+    seen_E = np.append(0.0, share_T)[np.searchsorted(time_us_T, watched_us_E, side="right")]
+
+    overall = goes_on_E.sum() / seen_E.sum()
+    goes_on = [
+        goes_on_E[mine].sum() / seen_E[mine].sum() if seen_E[mine].any() else overall
+        for mine in (num_events_E == age for age in ages)
+    ]
     shares = np.linspace(0.0, 1.0, GAP_QUANTILES)
-    quantiles = np.quantile(gaps, shares, method="higher")
-    return Silence(tuple(ages.tolist()), tuple(stopped), tuple(quantiles.astype(int).tolist()))
+    place = np.searchsorted(share_T, shares * (1 - 1e-12), side="left")
+    return Silence(
+        tuple(ages.tolist()),
+        tuple(1.0 - min(float(share), 1.0) for share in goes_on),
+        tuple(time_us_T[place].tolist()),
+    )
+
+
+def gap_shares(gap_us: Int64s, censored_us: Int64s) -> tuple[Int64s, Floats]:
+    """Return the times to a next event, ascending, and the share of all gaps that are no longer.
+
+    Args:
+        gap_us: Those seen; at least one.
+        censored_us: How long those without a next event were watched.
+    """
+    time_us_T, count_T = np.unique(gap_us, return_counts=True)
+    watched_us = np.sort(np.concatenate([gap_us, censored_us]))
+    at_risk_T = len(watched_us) - np.searchsorted(watched_us, time_us_T, side="left")
+    gone_T = 1.0 - np.cumprod(1.0 - count_T / at_risk_T)
+    return time_us_T, gone_T / gone_T[-1]

@@ -82,6 +82,8 @@ def policy_lines(task: TaskResult) -> list[str]:
 
 def name_policy(policy: PolicyPrecision) -> str:
     """Return what people call the users of a policy."""
+    if policy.is_total:
+        return "all users"
     return "no policy" if policy.policy is None else policy.policy
 
 

@@ -48,6 +48,7 @@ def test_there_are_files_of_every_kind(directory: Path) -> None:
         "hnsw_rows.npy",
         "manifest.json",
         "penalties.npy",
+        "penalties_same_kind.npy",
         "report.json",
         "rings.parquet",
         "risk/model.json",

@@ -64,6 +64,26 @@ def test_events_are_embedded_on_the_spot(client: httpx.Client) -> None:
         assert sum(hit["channels"].values()) == pytest.approx(hit["similarity"], abs=1e-5)
 
 
+def test_a_purpose_changes_order_and_channels(client: httpx.Client) -> None:
+    path, query = "/v1/users/user-0000100/neighbors", {"user_id": "user-0000100"}
+    params = {"k": 20, "explain": True}
+    plain = client.get(path, params=params).json()["neighbors"]
+    evader = client.get(path, params={**params, "purpose": "evader"}).json()["neighbors"]
+    kind = client.get(path, params={**params, "purpose": "same_kind"}).json()["neighbors"]
+    body = {"query": query, "k": 20, "explain": True, "params": {"purpose": "same_kind"}}
+    posted = client.post("/v1/neighbors:query", json=body).json()["neighbors"]
+    batch = client.post("/v1/neighbors:batch_query", json={"queries": [body, {"query": query}]})
+
+    assert evader == plain != kind
+    assert posted == kind == batch.json()["results"][0]["neighbors"]
+    assert [hit["user_id"] for hit in kind] != [hit["user_id"] for hit in plain]
+    for hit in kind:
+        assert sum(hit["channels"].values()) == pytest.approx(hit["similarity"], abs=1e-6)
+    refused = client.get(path, params={"purpose": "revenge"})
+    assert refused.status_code == 422
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/purpose"]
+
+
 def test_a_filter_returns_only_who_passes_it(client: httpx.Client) -> None:
     body = {
         "query": {"user_id": "user-0000100"},

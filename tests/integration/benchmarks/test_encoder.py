@@ -59,6 +59,7 @@ def test_every_method_answers_or_says_why_not(result: dict[str, Any]) -> None:
             assert "a risk model needs" in task["not_answered"]["ours_labels_1"]
         else:
             assert {"ours.whitened", "ours.dims_16", "ours.behavior_alone"} <= methods
+            assert "ours.same_kind" in methods
         for row in task["rows"]:
             assert row["method"] == task["best_floor"] or row["lead_on_best_floor"]
 

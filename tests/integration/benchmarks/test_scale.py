@@ -92,11 +92,14 @@ def test_what_is_measured_is_not_measured_again(output: Path, result: dict[str, 
     assert measured(output)["points"] == result["points"]
 
 
-def test_an_option_of_data_sets_is_wrong_usage(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "option", [("--methods", "tfidf"), ("--users", "2000"), ("--preset", "standard")]
+)
+def test_an_option_that_it_would_pass_over_is_wrong_usage(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], option: tuple[str, str]
 ) -> None:
-    assert run([*ARGUMENTS, "-o", str(tmp_path), "--methods", "tfidf"]) == 2
-    assert "leave out --methods" in capfd.readouterr().err
+    assert run([*ARGUMENTS, "-o", str(tmp_path), *option]) == 2
+    assert f"leave out {option[0]}" in capfd.readouterr().err
 
 
 def test_what_would_be_passed_over_is_wrong_usage(

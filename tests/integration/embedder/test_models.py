@@ -58,6 +58,19 @@ def test_a_model_read_twice_gives_the_same_vectors(trained: Path, people: Sequen
     assert (first == second).all()
 
 
+def test_a_model_of_before_purposes_still_loads(model: Path, people: SequenceBatch) -> None:
+    manifest = read_manifest(model)
+    purposes = manifest["model"].pop("purposes")
+    checksum = manifest["checksums"][WEIGHTS]
+    manifest["space_id"] = space_of(checksum, manifest["model"], manifest["schema"])
+    assert manifest["space_id"] != model.name, "purposes are part of the space's name"
+    (model / MANIFEST).write_text(json.dumps(manifest))
+    old = Embedder.load(model)
+    assert old.purposes == {}
+    assert purposes["same_kind"].keys() == {block.name for block in old.blocks}
+    assert old.embed(people).shape == (people.num_users, old.dim)
+
+
 def test_equal_data_and_seed_give_the_same_space_and_another_seed_another(
     trained: Path, people: SequenceBatch, label: np.ndarray, tmp_path: Path
 ) -> None:

@@ -1,9 +1,11 @@
 """The tasks of an evaluation on a real lake: who is asked, what is hidden, what is reported."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +20,7 @@ from jobs.measure_risk import judge, measure_risk
 from jobs.people import People, read_people, read_sequences
 from store.clock import from_us
 from store.labels import LabelView
-from tests.integration.evaluation.conftest import NOW, Platform, RuleRisk
+from tests.integration.evaluation.conftest import NOW, Platform, RuleAssessment, RuleRisk
 
 
 def as_of_cut(platform: Platform, trial: Trial) -> People:
@@ -104,7 +106,8 @@ def test_likely_is_counted_by_policy_beside_what_was_promised(
     tested &= people.num_events_N >= 3
     likely = tested & (people.num_events_N == 4)
     everyone, spam, without = task.by_policy
-    assert (everyone.policy, spam.policy, without.policy) == ("everyone", "spam", None)
+    assert (everyone.policy, spam.policy, without.policy) == (None, "spam", None)
+    assert [one.is_total for one in task.by_policy] == [True, False, False]
     assert everyone.num_users == spam.num_users + without.num_users == tested.sum()
     assert spam.num_likely == everyone.num_likely == likely.sum() > 0
     assert spam.num_likely_positives == (likely & people.is_violator_N).sum()
@@ -115,6 +118,32 @@ def test_likely_is_counted_by_policy_beside_what_was_promised(
     told = task.to_dict()["likely_by_policy"]
     assert isinstance(told, list)
     assert [one["fitted_on"] for one in told] == ["everyone", "policy", "everyone"]
+
+
+class HearsSilence(RuleRisk):
+    """Finds nobody likely who may have been silent for long."""
+
+    def assess(
+        self,
+        query_QD: npt.NDArray[np.float32],
+        num_events_Q: npt.NDArray[np.int64],
+        *,
+        own_ids: Sequence[str | None],
+        silence_us_Q: npt.NDArray[np.int64] | None = None,
+    ) -> RuleAssessment:
+        assessed = super().assess(query_QD, num_events_Q, own_ids=own_ids)
+        if silence_us_Q is not None and not silence_us_Q.any():
+            return replace(assessed, probability=np.ones(len(num_events_Q)))
+        return replace(assessed, band=["possible"] * len(num_events_Q))
+
+
+def test_likely_is_counted_as_the_service_says_it_right_after_the_last_event(trial: Trial) -> None:
+    batch = trial.read(np.arange(200))
+    assert batch is not None
+    judged = judge(trial.embedder, HearsSilence(), batch)
+    assert (judged.is_likely == (batch.num_events == 4)).all()
+    assert judged.is_likely.any()
+    assert judged.probability == pytest.approx(1 / (1 + batch.num_events))
 
 
 def test_users_are_looked_at_after_every_event_and_never_past_the_violation(

@@ -42,6 +42,15 @@ def test_a_search_answers_as_the_service_does(built_workspace: Path) -> None:
     assert all(hit["known_violator"] and hit["user_id"] != user for hit in report["neighbors"])
 
 
+def test_a_search_for_the_same_kind_weighs_the_blocks_otherwise(built_workspace: Path) -> None:
+    (user,) = some_users(live_build(built_workspace), 1)
+    asked = ("search", user, "-k", "5", "-w", built_workspace)
+    plain, evader = invoke(*asked), invoke(*asked, "--purpose", "evader")
+    kind = invoke(*asked, "--purpose", "same_kind")
+    assert evader["neighbors"] == plain["neighbors"] != kind["neighbors"]
+    assert (plain["purpose"], kind["purpose"], kind["search_mode"]) == (None, "same_kind", "exact")
+
+
 def test_every_read_of_a_user_leaves_an_audit_row(workspace: Path, tmp_path: Path) -> None:
     invoke("rebuild", "-w", workspace)
     (user,) = some_users(live_build(workspace), 1)

@@ -9,7 +9,7 @@ import pytest
 
 from index.errors import TooFewLabels
 from index.risk.fit import choose_references, fit_risk, window_examples, window_of
-from index.risk.flight_fitting import LOOK_AGES, STOPPED, look_in_flight
+from index.risk.flight_fitting import ENDLESS, LOOK_AGES, STOPPED, look_in_flight
 from index.risk.gallery import AGES, WHOLE, members, usable_ages
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
@@ -94,6 +94,10 @@ def test_looks_in_flight_know_nothing_of_after_the_event(outcome: Outcome) -> No
         assert ((looks.gap_us[at] == STOPPED) == ~goes_on).all()
         next_us = batch.ts_us[place[goes_on]]
         assert (looks.gap_us[at][goes_on] == next_us - batch.ts_us[place[goes_on] - 1]).all()
+        cut_off = set(outcome.labels.cutoffs()["user_id"].to_pylist())
+        ended = np.array([batch.user_ids[row] in cut_off for row in looks.user[at].tolist()])
+        watched_us = batch.ts_us.max() - batch.ts_us[place - 1]
+        assert (looks.watched_us[at] == np.where(ended, ENDLESS, watched_us)).all()
 
 
 def test_a_long_silence_is_no_silence_told_and_a_short_one_is_heard(outcome: Outcome) -> None:

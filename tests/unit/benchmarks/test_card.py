@@ -137,6 +137,7 @@ def test_policies_are_told_where_a_result_has_them(tmp_path: Path) -> None:
             task["likely_by_policy"] = [policy.to_dict() for policy in policies]
 
     told = section(model_card(changed(tmp_path, "early_risk_*.json", add)), "Factors")
+    assert "| first 3 events | all users | 30 of 40 |" in told
     assert "| first 3 events | spam | 30 of 40 | .750 [" in told
     assert "| 0.95, proven on everyone | broken |" in told
     assert "By policy**: not measured" not in told

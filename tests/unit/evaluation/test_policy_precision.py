@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from embedder.evaluation.policy_precision import Verdict, measure_policies
+from jobs.report.figures import name_policy
 
 ALL = np.ones(40, dtype=np.bool_)
 
@@ -46,6 +47,26 @@ def test_every_user_is_counted_once_among_the_policies() -> None:
     assert sum(part.num_likely_positives for part in parts) == everyone.num_likely_positives
     assert [part.promised for part in (everyone, *parts)] == [0.95, 0.99, 0.95, 0.95]
     assert (parts[0].precision, parts[0].verdict) == (None, "nobody")
+
+
+def test_a_policy_called_everyone_is_one_of_the_policies() -> None:
+    total, everyone, without = measure_policies(
+        ["everyone"] * 30 + [None] * 10,
+        np.repeat([0.99, 0.95], [30, 10]),
+        ["policy"] * 30 + ["everyone"] * 10,
+        ALL,
+        np.arange(40) < 25,
+        confidence=0.95,
+    )
+    assert (total.is_total, total.policy, total.num_users) == (True, None, 40)
+    assert (everyone.is_total, everyone.policy, everyone.num_users) == (False, "everyone", 30)
+    assert (everyone.promised, everyone.fitted_on) == (0.99, "policy")
+    assert (without.is_total, without.policy, without.num_users) == (False, None, 10)
+    assert [name_policy(one) for one in (total, everyone, without)] == [
+        "all users",
+        "everyone",
+        "no policy",
+    ]
 
 
 def test_of_nobody_nothing_is_said() -> None:

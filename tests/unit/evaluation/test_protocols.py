@@ -7,7 +7,7 @@ import pytest
 
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.groups import GroupedUsers, dominant_values, measure_groups
-from embedder.evaluation.sample import draw_rows, join_batches, keep_events, rows_of
+from embedder.evaluation.sample import draw_rows, join_batches, rows_of
 from embedder.evaluation.split_halves import (
     measure_split_halves,
     split_in_halves,
@@ -172,7 +172,7 @@ def test_joined_batches_keep_order_and_bound_events() -> None:
 
 def test_kept_events_stay_with_their_users() -> None:
     batch = make_batch({"a": at([1, 2], "x"), "b": at([3], "y"), "c": at([4, 5], "z")})
-    kept = keep_events(batch, np.array([True, False, False, True, True]))
+    kept = batch.keep(np.array([True, False, False, True, True]))
     assert kept.num_events.tolist() == [1, 0, 2]
     assert kept.events["place"].to_pylist() == ["x", "z", "z"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from index.risk.calibration import Calibrator
 from index.risk.flight import Flight, Silence, mix
-from index.risk.flight_fitting import STOPPED, fit_silence
+from index.risk.flight_fitting import ENDLESS, STOPPED, fit_silence
 from index.risk.neighbors import FEATURES
 from index.risk.stack import Scales, Stack
 from tests.unit.risk.reference_users import random_unit
@@ -52,7 +52,7 @@ def test_a_silence_mixes_the_two_as_counting_users_does() -> None:
     stops = rng.random(400_000) < 0.3
     violator = rng.random(len(stops)) < np.where(stops, 0.8, 0.2)
     gap_us = np.where(stops, STOPPED, rng.exponential(10 * MINUTE, len(stops)).astype(np.int64))
-    silence = fit_silence(np.full(len(stops), 3), gap_us)
+    silence = fit_silence(np.full(len(stops), 3), gap_us, np.full(len(stops), ENDLESS))
     for time in (0, 5 * MINUTE, 20 * MINUTE, 60 * MINUTE):
         silent = stops | (gap_us >= time)
         share = silence.stopped(np.array([3]), np.array([time]))
@@ -60,15 +60,41 @@ def test_a_silence_mixes_the_two_as_counting_users_does() -> None:
         assert 1 / (1 + np.exp(-mixed[0])) == pytest.approx(violator[silent].mean(), abs=0.01)
 
 
+def test_who_is_active_when_the_data_end_has_not_stopped() -> None:
+    """Watched for half an hour on average, of whom three tenths stop, at gaps of ten minutes."""
+    rng = np.random.default_rng(1)
+    stops = rng.random(200_000) < 0.3
+    gap_us = rng.exponential(10 * MINUTE, len(stops)).astype(np.int64)
+    watched_us = rng.integers(0, 60 * MINUTE, len(stops))
+    is_seen = ~stops & (gap_us <= watched_us)
+    age = rng.choice([2, 5], len(stops))
+    told = fit_silence(age, np.where(is_seen, gap_us, STOPPED), watched_us)
+    assert (~is_seen).mean() > 0.4
+    assert told.age_A == (2, 5)
+    assert told.stopped_A == pytest.approx((0.3, 0.3), abs=0.01)
+    median_us = np.quantile(gap_us[gap_us < 60 * MINUTE], 0.5)
+    assert np.quantile(told.gap_us_G, 0.5) == pytest.approx(median_us, rel=0.03)
+
+
+def test_an_age_seen_only_at_the_end_stops_as_all_do() -> None:
+    told = fit_silence(
+        np.array([2, 2, 2, 3]),
+        np.array([MINUTE, MINUTE, STOPPED, STOPPED]),
+        np.array([DAY, DAY, ENDLESS, 0]),
+    )
+    assert told.stopped_A == pytest.approx((1 / 3, 1 / 3))
+
+
 def odds(rate: float) -> np.ndarray:
     return np.array([np.log(rate / (1 - rate))])
 
 
 def test_a_clock_that_tells_nothing_leaves_a_user_in_flight_until_time_passes() -> None:
-    silence = fit_silence(np.array([2, 2, 3, 3]), np.array([0, STOPPED, 0, 0]))
+    watched = np.full(4, ENDLESS)
+    silence = fit_silence(np.array([2, 2, 3, 3]), np.array([0, STOPPED, 0, 0]), watched)
     assert silence.stopped(np.array([2, 3]), np.array([0, 0])).tolist() == [0.0, 0.0]
     assert silence.stopped(np.array([2, 3]), np.array([1, 1])).tolist() == [1.0, 1.0]
-    nobody_went_on = fit_silence(np.array([2, 2]), np.array([STOPPED, STOPPED]))
+    nobody_went_on = fit_silence(np.array([2, 2]), np.array([STOPPED, STOPPED]), watched[:2])
     assert nobody_went_on.stopped(np.array([2]), np.array([DAY])).tolist() == [1.0]
 
 
