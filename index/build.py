@@ -160,7 +160,8 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
 
     Args:
         directory: The folder of the build.
-        search_threads: Threads of a graph search with several queries at once.
+        search_threads: Threads of a large exact search, and of a graph search with several
+            queries at once.
 
     Raises:
         BuildCorrupt: If a file is missing, cut or changed, or does not fit the others.
@@ -190,9 +191,13 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         directory,
         manifest,
         users,
-        ExactIndex(vectors_ND, penalty_N),
+        ExactIndex(vectors_ND, penalty_N, num_threads=search_threads),
         violator_rows,
-        ExactIndex(violators_VD, None if penalty_N is None else penalty_N[violator_rows]),
+        ExactIndex(
+            violators_VD,
+            None if penalty_N is None else penalty_N[violator_rows],
+            num_threads=search_threads,
+        ),
         entries,
         _load_approximate(directory, manifest, entries, penalty_N, search_threads),
     )

@@ -26,7 +26,11 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
         1, ge=1, le=64, description="threads building the graph; above 1 no two builds are the same"
     )
     search_threads: int = Field(
-        1, ge=1, le=64, description="threads of a graph search with several queries at once"
+        1,
+        ge=1,
+        le=64,
+        description="threads of a large exact search, and of a graph search with several queries "
+        "at once",
     )
     hub_correction: bool = Field(
         True, description="rank users lower who are close to everybody (CSLS)"
