@@ -26,6 +26,7 @@ from index.answers import (
     K_MAX,
     Filter,
     NeighborRequest,
+    SearchMode,
 )
 
 BATCH_QUERIES_MAX = 1_000
@@ -144,7 +145,7 @@ class NeighborsRequest(_Strict):
     query: QueryBody
     k: int = Field(10, ge=1, le=K_MAX, description="neighbors to return")
     known_violators: bool = Field(False, description="search among known violators only")
-    filter: FilterBody | None = Field(None, description="conditions; the search is then exact")
+    filter: FilterBody | None = Field(None, description="conditions on the neighbors")
     params: ParamsBody = Field(ParamsBody(), description="how to search")
     explain: bool = Field(False, description="split each similarity by channel")
 
@@ -215,8 +216,7 @@ class Meta(TypedDict):
     space_id: str
     data_as_of: datetime
     search_mode: Annotated[
-        Literal["exact", "hnsw", "exact_filtered"] | None,
-        Field(description="which search ran; null where none did, or several kinds in one batch"),
+        SearchMode | None, Field(description="which search ran; null where none or several did")
     ]
     state: Annotated[Literal["fresh", "stale"], Field(description="`stale` when the build is old")]
     age_seconds: Annotated[float, Field(description="time since the build was made")]
@@ -270,7 +270,7 @@ class BatchItem(TypedDict):
     user_id: str | None
     num_events: int | None
     neighbors: Annotated[list[HitBody], Field(description="empty where it failed")]
-    search_mode: Literal["exact", "hnsw", "exact_filtered"] | None
+    search_mode: SearchMode | None
     problem: NotRequired[Annotated[ProblemBody, Field(description="where it failed: why")]]
 
 

@@ -27,9 +27,11 @@ import pyarrow as pa
 
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
+from index.costs import SearchCosts, measure_costs
 from index.distinct import Entries, group_identical
 from index.errors import BuildCorrupt, BuildInvalid
 from index.exact import ExactIndex
+from index.filters import FilterTable
 from index.hnsw import HnswIndex
 from index.hubness import hub_penalty
 from index.manifest import (
@@ -41,6 +43,7 @@ from index.manifest import (
     write_manifest,
 )
 from index.recall import tune_effort
+from index.slices import SLICES_BYTES, SliceCache
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors, check_stored
 from store.durable import remove_folder
@@ -83,6 +86,7 @@ class _Indexed:
 
     entries: Entries
     approximate: ApproximateIndex | None
+    costs: SearchCosts | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Build:
         violators: Exact view of known violators.
         entries: Which rows have the same vector.
         approximate: Approximate view of all users; None in small builds.
+        slices: Views of the users that filters let through.
     """
 
     directory: Path
@@ -105,6 +110,7 @@ class Build:
     violators: ExactIndex
     entries: Entries
     approximate: ApproximateIndex | None
+    slices: SliceCache
 
     @property
     def vectors_ND(self) -> Vectors:
@@ -155,13 +161,16 @@ def write_build(
     return directory
 
 
-def load_build(directory: Path, *, search_threads: int = 1) -> Build:
+def load_build(
+    directory: Path, *, search_threads: int = 1, filter_bytes: int = SLICES_BYTES
+) -> Build:
     """Verify a build to the last byte, and map it.
 
     Args:
         directory: The folder of the build.
         search_threads: Threads of a large exact search, and of a graph search with several
             queries at once.
+        filter_bytes: Memory for the users whom filters let through.
 
     Raises:
         BuildCorrupt: If a file is missing, cut or changed, or does not fit the others.
@@ -187,11 +196,12 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
     entries = Entries.load(directory)
     if len(entries.rows_N) != manifest.num_users or entries.num_entries != manifest.num_distinct:
         raise BuildCorrupt(f"the entries of {directory} do not fit its users")
+    everyone = ExactIndex(vectors_ND, penalty_N, num_threads=search_threads)
     return Build(
         directory,
         manifest,
         users,
-        ExactIndex(vectors_ND, penalty_N, num_threads=search_threads),
+        everyone,
         violator_rows,
         ExactIndex(
             violators_VD,
@@ -200,6 +210,7 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         ),
         entries,
         _load_approximate(directory, manifest, entries, penalty_N, search_threads),
+        SliceCache(FilterTable(users), everyone, max_bytes=filter_bytes),
     )
 
 
@@ -237,11 +248,13 @@ def _write_index(
     np.save(directory / VECTORS_FILE, vectors_ND)
     np.save(directory / VIOLATORS_FILE, vectors_ND[users.violator_rows])
     if len(vectors_ND) <= config.exact_up_to:
-        return _Indexed(entries, None)
+        return _Indexed(entries, None, None)
     graph = HnswIndex.build(vectors_ND, entries, config, penalty_N=penalty_N)
     graph.save(directory)
     approximate = ApproximateIndex(entries, graph)
-    return _Indexed(entries, tune_effort(ExactIndex(vectors_ND, penalty_N), approximate, config))
+    exact = ExactIndex(vectors_ND, penalty_N)
+    approximate = tune_effort(exact, approximate, config)
+    return _Indexed(entries, approximate, measure_costs(exact, approximate, seed=config.seed))
 
 
 def _promise(
@@ -266,6 +279,7 @@ def _promise(
         dim=build.vectors_ND.shape[1],
         index="exact" if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
+        costs=indexed.costs,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
         config=config,

@@ -5,9 +5,10 @@ Shape key: `Q` queries, `K` neighbors, `D` dimensions.
 
 import numpy as np
 
-from index.answers import NeighborRequest, SearchMode
+from index.answers import Filter, NeighborRequest, SearchMode
 from index.build import Build
-from index.filters import rows_passing
+from index.overfetch import overfetch
+from index.slices import renamed
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
 
@@ -19,8 +20,8 @@ def find_neighbors(
     tombstones: Tombstones,
     *,
     own_rows_Q: Rows | None = None,
-) -> tuple[Rows, SearchMode]:
-    """Return the best rows for each query, Q by k and padded by -1, and how they were found.
+) -> tuple[Rows, list[SearchMode]]:
+    """Return the best rows for each query, Q by k and padded by -1, and how each was found.
 
     Args:
         build: What to search.
@@ -33,7 +34,7 @@ def find_neighbors(
     most = num_own + tombstones.num_hidden
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
     while True:
-        found, mode = _search(build, query_QD, request, tombstones, request.k + spare)
+        found, modes_Q = _search(build, query_QD, request, request.k + spare)
         rows_QK = found.rows_QK
         if tombstones.num_hidden:
             rows_QK = _at_the_end(tombstones.blank(rows_QK))
@@ -41,33 +42,42 @@ def find_neighbors(
             rows_QK = _without_own(rows_QK, own_rows_Q)
         is_short_Q = rows_QK[:, request.k - 1] < 0
         if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
-            return rows_QK[:, : request.k], mode
+            return rows_QK[:, : request.k], modes_Q
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
 
 
 def _search(
-    build: Build, query_QD: Vectors, request: NeighborRequest, tombstones: Tombstones, k: int
-) -> tuple[Neighbors, SearchMode]:
+    build: Build, query_QD: Vectors, request: NeighborRequest, k: int
+) -> tuple[Neighbors, list[SearchMode]]:
+    num_queries = len(query_QD)
     if request.filter is not None:
-        among = build.violator_rows if request.known_violators else None
-        rows = tombstones.visible(rows_passing(build.users, request.filter, among=among))
-        return build.everyone.search_rows(query_QD, rows, k=k), "exact_filtered"
+        return _search_filtered(build, query_QD, request, request.filter, k)
     if request.known_violators:
         found = build.violators.search(query_QD, k=k)
-        return _renamed(found, build.violator_rows), "exact"
+        return renamed(found, build.violator_rows), ["exact"] * num_queries
     approximate = build.approximate
     if approximate is not None and not request.exact:
         found = approximate.search(query_QD, k=k, effort=request.ef_search)
-        return found, approximate.inner.kind
-    return build.everyone.search(query_QD, k=k), "exact"
+        return found, [approximate.inner.kind] * num_queries
+    return build.everyone.search(query_QD, k=k), ["exact"] * num_queries
 
 
-def _renamed(found: Neighbors, rows_of_view: Rows) -> Neighbors:
-    """Return rows of the build instead of rows of a view."""
-    if len(rows_of_view) == 0:
-        return found
-    rows_QK = np.where(found.rows_QK >= 0, rows_of_view[found.rows_QK], -1)
-    return Neighbors(rows_QK, found.score_QK)
+def _search_filtered(
+    build: Build, query_QD: Vectors, request: NeighborRequest, condition: Filter, k: int
+) -> tuple[Neighbors, list[SearchMode]]:
+    """Search those who pass, each query in the way that is cheaper for it."""
+    part = build.slices.get(condition, known_violators=request.known_violators)
+    costs = build.manifest.costs
+    if build.approximate is None or costs is None or request.exact:
+        return part.search(query_QD, k=k), ["exact_filtered"] * len(query_QD)
+    found, done_Q = overfetch(
+        build.approximate, part, query_QD, k=k, costs=costs, effort=request.ef_search
+    )
+    left = np.flatnonzero(~done_Q)
+    if len(left):
+        exact = part.search(query_QD[left], k=k)
+        found.rows_QK[left], found.score_QK[left] = exact.rows_QK, exact.score_QK
+    return found, ["approximate_filtered" if done else "exact_filtered" for done in done_Q.tolist()]
 
 
 def _without_own(rows_QK: Rows, own_rows_Q: Rows) -> Rows:

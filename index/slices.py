@@ -1,0 +1,130 @@
+"""Slices: the users that a filter lets through, kept ready for the next search with it.
+
+A build never changes, so what a filter lets through is found once. The vectors of a slice are
+collected, too, while they fit: a search of the slice then reads them one after the other instead
+of here and there in a mapped file. What was used longest ago makes room for what is asked for now.
+
+Shape key: `N` users, `M` users of a slice, `D` dimensions.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from index.answers import Filter
+from index.exact import ExactIndex
+from index.filters import FilterTable
+from index.vectors import Neighbors, Rows, Vectors
+
+SLICES_BYTES = 256 * 2**20
+SLICE_SHARE = 0.5
+"""Of the memory for all slices: what one may take for its vectors."""
+SLICES_MAX = 1_024
+
+_Sieve = tuple[Filter, bool]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some of the users of a build.
+
+    Attributes:
+        rows_M: Their rows, ascending.
+        everyone: Searches all users.
+        collected: Searches these users' vectors, where they were collected.
+    """
+
+    rows_M: Rows
+    everyone: ExactIndex
+    collected: ExactIndex | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory taken."""
+        size: int = self.rows_M.nbytes
+        if self.collected is not None:
+            size += self.collected.vectors_ND.nbytes + 4 * len(self.rows_M)
+        return size
+
+    def search(self, query_QD: Vectors, *, k: int) -> Neighbors:
+        """Return the k best rows of the build among these users, exactly."""
+        if self.collected is None:
+            return self.everyone.search_rows(query_QD, self.rows_M, k=k)
+        found = self.collected.search(query_QD, k=k)
+        return renamed(found, self.rows_M)
+
+    def holds(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Tell which rows are of this slice, in an array of any shape that may hold -1."""
+        if len(self.rows_M) == 0:
+            return np.zeros(rows.shape, dtype=np.bool_)
+        place = np.searchsorted(self.rows_M, rows)
+        held: npt.NDArray[np.bool_] = self.rows_M[np.minimum(place, len(self.rows_M) - 1)] == rows
+        return held
+
+
+class SliceCache:
+    """Slices by filter, in bounded memory; threads may share it.
+
+    Args:
+        table: Tells which rows pass.
+        everyone: Searches all users.
+        max_bytes: Memory for all slices together.
+    """
+
+    def __init__(self, table: FilterTable, everyone: ExactIndex, *, max_bytes: int) -> None:
+        self._table = table
+        self._everyone = everyone
+        self._max_bytes = max_bytes
+        self._slices: OrderedDict[_Sieve, Slice] = OrderedDict()
+        self._size_bytes = 0
+        self._lock = Lock()
+
+    def get(self, condition: Filter, *, known_violators: bool) -> Slice:
+        """Return the slice of a filter, among known violators alone or everyone."""
+        sieve = (condition, known_violators)
+        with self._lock:
+            if sieve in self._slices:
+                self._slices.move_to_end(sieve)
+                return self._slices[sieve]
+        found = self._make(condition, known_violators)
+        with self._lock:
+            self._keep(sieve, found)
+        return found
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the slices take."""
+        return self._size_bytes
+
+    def _make(self, condition: Filter, known_violators: bool) -> Slice:
+        rows_M = self._table.rows_passing(condition, known_violators=known_violators)
+        whole = self._everyone
+        row_bytes = rows_M.itemsize + 4 * (whole.dim + 1)
+        if (
+            len(rows_M) == whole.num_vectors
+            or len(rows_M) * row_bytes > SLICE_SHARE * self._max_bytes
+        ):
+            return Slice(rows_M, whole, None)
+        penalty_M = None if whole.penalty_N is None else whole.penalty_N[rows_M]
+        collected = replace(whole, vectors_ND=whole.vectors_ND[rows_M], penalty_N=penalty_M)
+        return Slice(rows_M, whole, collected)
+
+    def _keep(self, sieve: _Sieve, found: Slice) -> None:
+        """Add a slice, and let go of those used longest ago until all fit."""
+        if sieve in self._slices or found.size_bytes > self._max_bytes:
+            return
+        self._slices[sieve] = found
+        self._size_bytes += found.size_bytes
+        while self._size_bytes > self._max_bytes or len(self._slices) > SLICES_MAX:
+            _, dropped = self._slices.popitem(last=False)
+            self._size_bytes -= dropped.size_bytes
+
+
+def renamed(found: Neighbors, rows_M: Rows) -> Neighbors:
+    """Return rows of the build instead of rows of a view."""
+    if len(rows_M) == 0:
+        return found
+    return Neighbors(np.where(found.rows_QK >= 0, rows_M[found.rows_QK], -1), found.score_QK)
