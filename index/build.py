@@ -14,6 +14,7 @@
 Shape key: `N` users, `D` dimensions.
 """
 
+import math
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -210,7 +211,13 @@ def load_build(
         ),
         entries,
         _load_approximate(directory, manifest, entries, penalty_N, search_threads),
-        SliceCache(FilterTable(users), everyone, max_bytes=filter_bytes),
+        SliceCache(
+            FilterTable(users),
+            everyone,
+            max_bytes=filter_bytes,
+            scanned_up_to=math.inf if manifest.costs is None else manifest.costs.scanned_up_to,
+            seed=manifest.config.seed,
+        ),
     )
 
 

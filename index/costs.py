@@ -7,6 +7,7 @@ and the same one tomorrow, answer alike.
 Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ NUM_QUERIES = 30
 
 
 class SearchCosts(BaseModel, frozen=True, extra="forbid"):
-    """Straight lines through the medians of single queries, in microseconds.
+    """Straight lines through the times of single queries, in microseconds.
 
     Attributes:
         exact_us: Of an exact search, whatever is searched; `exact_row_us` comes for each row.
@@ -39,6 +40,12 @@ class SearchCosts(BaseModel, frozen=True, extra="forbid"):
     def exact(self, num_rows: int) -> float:
         """Return what one query costs among so many rows."""
         return self.exact_us + self.exact_row_us * num_rows
+
+    @property
+    def scanned_up_to(self) -> float:
+        """Among how many rows an exact search costs no more than an approximate one of all."""
+        spare_us = self.approximate(FEW_HITS) - self.exact_us
+        return max(spare_us, 0.0) / self.exact_row_us if self.exact_row_us else math.inf
 
     def approximate(self, num_hits: int) -> float:
         """Return what one query for so many rows costs."""
@@ -59,13 +66,13 @@ def measure_costs(exact: ExactIndex, approximate: ApproximateIndex, *, seed: int
         many.vectors_ND[:FEW_ROWS], None if many.penalty_N is None else many.penalty_N[:FEW_ROWS]
     )
     exact_us, exact_row_us = _line(
-        (few.num_vectors, _median_us(query_QD, lambda one: few.search(one, k=FEW_HITS))),
-        (many.num_vectors, _median_us(query_QD, lambda one: many.search(one, k=FEW_HITS))),
+        (few.num_vectors, _least_us(query_QD, lambda one: few.search(one, k=FEW_HITS))),
+        (many.num_vectors, _least_us(query_QD, lambda one: many.search(one, k=FEW_HITS))),
     )
     num_hits = min(MANY_HITS, exact.num_vectors)
     approximate_us, approximate_hit_us = _line(
-        (FEW_HITS, _median_us(query_QD, lambda one: approximate.search(one, k=FEW_HITS))),
-        (num_hits, _median_us(query_QD, lambda one: approximate.search(one, k=num_hits))),
+        (FEW_HITS, _least_us(query_QD, lambda one: approximate.search(one, k=FEW_HITS))),
+        (num_hits, _least_us(query_QD, lambda one: approximate.search(one, k=num_hits))),
     )
     return SearchCosts(
         exact_us=exact_us,
@@ -75,14 +82,14 @@ def measure_costs(exact: ExactIndex, approximate: ApproximateIndex, *, seed: int
     )
 
 
-def _median_us(query_QD: Vectors, search: Callable[[Vectors], object]) -> float:
-    """Return the median of single queries, the first left out."""
+def _least_us(query_QD: Vectors, search: Callable[[Vectors], object]) -> float:
+    """Return the least time of several single queries: whatever else ran is not their cost."""
     taken_ns = []
     for query in range(len(query_QD)):
         started_ns = time.perf_counter_ns()
         search(query_QD[query : query + 1])
         taken_ns.append(time.perf_counter_ns() - started_ns)
-    return float(np.median(taken_ns[1:] or taken_ns)) / 1_000
+    return min(taken_ns) / 1_000
 
 
 def _line(first: tuple[int, float], second: tuple[int, float]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ Shape key: `N` stored vectors, `M` rows searched, `Q` queries, `K` neighbors, `D
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -154,11 +154,9 @@ class ExactIndex:
         score_P = self._score_pairs(query_QD, query_P, rows_P)
         order = np.lexsort((rows_P, -score_P, query_P))
         rows_P, score_P = rows_P[order], score_P[order]
-        starts = np.searchsorted(query_P, np.arange(1, len(query_QD)))
-        return [
-            (rows[:k], score[:k])
-            for rows, score in zip(np.split(rows_P, starts), np.split(score_P, starts), strict=True)
-        ]
+        borders = np.searchsorted(query_P, np.arange(len(query_QD) + 1)).tolist()
+        places = [slice(start, min(stop, start + k)) for start, stop in pairwise(borders)]
+        return [(rows_P[place], score_P[place]) for place in places]
 
     def _score_pairs(self, query_QD: Vectors, query_P: Rows, rows_P: Rows) -> Floats:
         """Return the score of each pair, rounded once from float64."""

@@ -70,14 +70,18 @@ def _search_filtered(
     costs = build.manifest.costs
     if build.approximate is None or costs is None or request.exact:
         return part.search(query_QD, k=k), ["exact_filtered"] * len(query_QD)
-    found, done_Q = overfetch(
-        build.approximate, part, query_QD, k=k, costs=costs, effort=request.ef_search
-    )
+    near = part.search_cells(query_QD, k=k)
+    if near is not None:
+        done_Q = near.rows_QK[:, -1] >= 0
+    else:
+        near, done_Q = overfetch(
+            build.approximate, part, query_QD, k=k, costs=costs, effort=request.ef_search
+        )
     left = np.flatnonzero(~done_Q)
     if len(left):
         exact = part.search(query_QD[left], k=k)
-        found.rows_QK[left], found.score_QK[left] = exact.rows_QK, exact.score_QK
-    return found, ["approximate_filtered" if done else "exact_filtered" for done in done_Q.tolist()]
+        near.rows_QK[left], near.score_QK[left] = exact.rows_QK, exact.score_QK
+    return near, ["approximate_filtered" if done else "exact_filtered" for done in done_Q.tolist()]
 
 
 def _without_own(rows_QK: Rows, own_rows_Q: Rows) -> Rows:

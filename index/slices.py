@@ -2,7 +2,8 @@
 
 A build never changes, so what a filter lets through is found once. The vectors of a slice are
 collected, too, while they fit: a search of the slice then reads them one after the other instead
-of here and there in a mapped file. What was used longest ago makes room for what is asked for now.
+of here and there in a mapped file. A large slice that is asked for again gets an approximate index
+of its own. What was used longest ago makes room for what is asked for now.
 
 Shape key: `N` users, `M` users of a slice, `D` dimensions.
 """
@@ -15,14 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from index.answers import Filter
+from index.cells import CellIndex
 from index.exact import ExactIndex
 from index.filters import FilterTable
+from index.recall import sample_rows
 from index.vectors import Neighbors, Rows, Vectors
 
 SLICES_BYTES = 256 * 2**20
-SLICE_SHARE = 0.5
+SLICE_SHARE = 0.25
 """Of the memory for all slices: what one may take for its vectors."""
 SLICES_MAX = 1_024
+TUNING_QUERIES = 100
 
 _Sieve = tuple[Filter, bool]
 
@@ -35,18 +39,21 @@ class Slice:
         rows_M: Their rows, ascending.
         everyone: Searches all users.
         collected: Searches these users' vectors, where they were collected.
+        cells: Searches them approximately, where a scan costs more and they are asked for again.
     """
 
     rows_M: Rows
     everyone: ExactIndex
     collected: ExactIndex | None
+    cells: CellIndex | None = None
 
     @property
     def size_bytes(self) -> int:
         """Memory taken."""
         size: int = self.rows_M.nbytes
         if self.collected is not None:
-            size += self.collected.vectors_ND.nbytes + 4 * len(self.rows_M)
+            copies = 1 if self.cells is None else 2
+            size += copies * (self.collected.vectors_ND.nbytes + 4 * len(self.rows_M))
         return size
 
     def search(self, query_QD: Vectors, *, k: int) -> Neighbors:
@@ -55,6 +62,12 @@ class Slice:
             return self.everyone.search_rows(query_QD, self.rows_M, k=k)
         found = self.collected.search(query_QD, k=k)
         return renamed(found, self.rows_M)
+
+    def search_cells(self, query_QD: Vectors, *, k: int) -> Neighbors | None:
+        """Return about the k best rows of the build among these users, None if that can't be."""
+        if self.cells is None or not self.cells.suits(k):
+            return None
+        return renamed(self.cells.search(query_QD, k=k), self.rows_M)
 
     def holds(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Tell which rows are of this slice, in an array of any shape that may hold -1."""
@@ -72,12 +85,24 @@ class SliceCache:
         table: Tells which rows pass.
         everyone: Searches all users.
         max_bytes: Memory for all slices together.
+        scanned_up_to: Users of a slice that gets no index of its own, since a scan is quick.
+        seed: Of what is drawn to make such an index.
     """
 
-    def __init__(self, table: FilterTable, everyone: ExactIndex, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        table: FilterTable,
+        everyone: ExactIndex,
+        *,
+        max_bytes: int,
+        scanned_up_to: float,
+        seed: int,
+    ) -> None:
         self._table = table
         self._everyone = everyone
         self._max_bytes = max_bytes
+        self._scanned_up_to = scanned_up_to
+        self._seed = seed
         self._slices: OrderedDict[_Sieve, Slice] = OrderedDict()
         self._size_bytes = 0
         self._lock = Lock()
@@ -86,10 +111,15 @@ class SliceCache:
         """Return the slice of a filter, among known violators alone or everyone."""
         sieve = (condition, known_violators)
         with self._lock:
-            if sieve in self._slices:
+            found = self._slices.get(sieve)
+            if found is not None:
                 self._slices.move_to_end(sieve)
-                return self._slices[sieve]
-        found = self._make(condition, known_violators)
+        if found is None:
+            found = self._make(condition, known_violators)
+        elif self._wants_cells(found):
+            found = self._with_cells(found)
+        else:
+            return found
         with self._lock:
             self._keep(sieve, found)
         return found
@@ -112,10 +142,30 @@ class SliceCache:
         collected = replace(whole, vectors_ND=whole.vectors_ND[rows_M], penalty_N=penalty_M)
         return Slice(rows_M, whole, collected)
 
+    def _wants_cells(self, found: Slice) -> bool:
+        return (
+            found.cells is None
+            and found.collected is not None
+            and len(found.rows_M) > self._scanned_up_to
+        )
+
+    def _with_cells(self, found: Slice) -> Slice:
+        """Return the slice with an index, tuned by queries of its own users and of others."""
+        assert found.collected is not None
+        generator = np.random.default_rng([self._seed, TUNING_QUERIES])
+        inside = sample_rows(len(found.rows_M), num=TUNING_QUERIES, generator=generator)
+        anywhere = sample_rows(self._everyone.num_vectors, num=TUNING_QUERIES, generator=generator)
+        rows_Q = np.concatenate([found.rows_M[inside], anywhere])
+        query_QD = np.ascontiguousarray(self._everyone.vectors_ND[rows_Q])
+        cells = CellIndex.build(found.collected, query_QD, seed=self._seed)
+        return replace(found, cells=cells)
+
     def _keep(self, sieve: _Sieve, found: Slice) -> None:
         """Add a slice, and let go of those used longest ago until all fit."""
-        if sieve in self._slices or found.size_bytes > self._max_bytes:
+        if found.size_bytes > self._max_bytes:
             return
+        if sieve in self._slices:
+            self._size_bytes -= self._slices[sieve].size_bytes
         self._slices[sieve] = found
         self._size_bytes += found.size_bytes
         while self._size_bytes > self._max_bytes or len(self._slices) > SLICES_MAX:
