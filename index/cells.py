@@ -8,6 +8,7 @@ queries need, from within the slice and from without.
 Shape key: `M` users of a slice, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +40,12 @@ class CellIndex:
     probes: tuple[int, ...]
 
     @classmethod
-    def build(cls, exact: ExactIndex, query_QD: Vectors, *, seed: int) -> "CellIndex":
+    def build(cls, exact: ExactIndex, samples: Sequence[Vectors], *, seed: int) -> "CellIndex":
         """Index what `exact` searches.
 
         Args:
             exact: The slice, at least one row.
-            query_QD: Queries for which the number of probes is chosen.
+            samples: Queries of several kinds; probes are chosen so that each kind is served.
             seed: Of the sample that cells are learned from.
         """
         num_rows, width = exact.num_vectors, exact.dim + int(exact.penalty_N is not None)
@@ -63,10 +64,10 @@ class CellIndex:
             inverted.add(_gallery(exact, block))
         probes: list[int] = []
         for k in TUNED_KS:
-            true = exact.search(query_QD, k=min(k, num_rows))
+            true = [exact.search(query_QD, k=min(k, num_rows)) for query_QD in samples]
             probe = probes[-1] if probes else 1
             index = cls(inverted, exact.dim, (probe,))
-            while probe < num_cells and index.recall(query_QD, true) < RECALL_TARGET:
+            while probe < num_cells and index.least_recall(samples, true) < RECALL_TARGET:
                 probe = min(2 * probe, num_cells)
                 index = cls(inverted, exact.dim, (probe,))
             probes.append(probe)
@@ -77,11 +78,14 @@ class CellIndex:
         """M."""
         return int(self.inverted.ntotal)
 
-    def recall(self, query_QD: Vectors, true: Neighbors) -> float:
-        """Return the mean share of hits that reach the worst true one, within a tolerance."""
-        k = true.rows_QK.shape[1]
-        found = self._probe(query_QD, k, self.probes[0])
-        return float((found.score_QK >= true.score_QK[:, -1:] - SCORE_TOLERANCE).mean())
+    def least_recall(self, samples: Sequence[Vectors], true: Sequence[Neighbors]) -> float:
+        """Return the least mean share of hits that reach the worst true one, by sample."""
+        recall = []
+        for query_QD, best in zip(samples, true, strict=True):
+            found = self._probe(query_QD, best.rows_QK.shape[1], self.probes[0])
+            reached = found.score_QK >= best.score_QK[:, -1:] - SCORE_TOLERANCE
+            recall.append(float(reached.mean()))
+        return min(recall)
 
     def suits(self, k: int) -> bool:
         """Tell whether it is known how many cells so many neighbors need."""

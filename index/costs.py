@@ -22,6 +22,8 @@ from index.vectors import Vectors
 FEW_ROWS, MANY_ROWS = 256, 16_384
 FEW_HITS, MANY_HITS = 10, 320
 NUM_QUERIES = 30
+EXACT_WORTH = 1.5
+"""Times an approximate search of everyone that an exact one of some may cost."""
 
 
 class SearchCosts(BaseModel, frozen=True, extra="forbid"):
@@ -43,8 +45,8 @@ class SearchCosts(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def scanned_up_to(self) -> float:
-        """Among how many rows an exact search costs no more than an approximate one of all."""
-        spare_us = self.approximate(FEW_HITS) - self.exact_us
+        """Among how many rows an exact search is worth its cost beside one of everyone."""
+        spare_us = EXACT_WORTH * self.approximate(FEW_HITS) - self.exact_us
         return max(spare_us, 0.0) / self.exact_row_us if self.exact_row_us else math.inf
 
     def approximate(self, num_hits: int) -> float:

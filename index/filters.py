@@ -2,7 +2,7 @@
 
 A column that a filter names is sorted once, on first use, and so is who was labelled for what.
 Then the condition that fewest rows meet is looked up, and only its rows are held against the
-others. Sorted columns take twelve bytes a user each, labels and policies sixteen together.
+others. A sorted column of numbers or times takes twelve bytes a user, labels five, policies twelve.
 
 Shape key: `N` users, `M` rows that pass.
 """

@@ -70,6 +70,9 @@ def _search_filtered(
     costs = build.manifest.costs
     if build.approximate is None or costs is None or request.exact:
         return part.search(query_QD, k=k), ["exact_filtered"] * len(query_QD)
+    if len(part.rows_M) == build.manifest.num_users:
+        found = build.approximate.search(query_QD, k=k, effort=request.ef_search)
+        return found, ["approximate_filtered"] * len(query_QD)
     near = part.search_cells(query_QD, k=k)
     if near is not None:
         done_Q = near.rows_QK[:, -1] >= 0

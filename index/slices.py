@@ -155,9 +155,11 @@ class SliceCache:
         generator = np.random.default_rng([self._seed, TUNING_QUERIES])
         inside = sample_rows(len(found.rows_M), num=TUNING_QUERIES, generator=generator)
         anywhere = sample_rows(self._everyone.num_vectors, num=TUNING_QUERIES, generator=generator)
-        rows_Q = np.concatenate([found.rows_M[inside], anywhere])
-        query_QD = np.ascontiguousarray(self._everyone.vectors_ND[rows_Q])
-        cells = CellIndex.build(found.collected, query_QD, seed=self._seed)
+        samples = [
+            np.ascontiguousarray(self._everyone.vectors_ND[rows_Q])
+            for rows_Q in (found.rows_M[inside], anywhere)
+        ]
+        cells = CellIndex.build(found.collected, samples, seed=self._seed)
         return replace(found, cells=cells)
 
     def _keep(self, sieve: _Sieve, found: Slice) -> None:

@@ -75,7 +75,7 @@ def test_rows_of_a_slice_are_told_from_others() -> None:
     assert not nobody.holds(rows).any()
 
 
-@pytest.mark.parametrize(("row_us", "expected"), [(0.5, 180.0), (0.0, np.inf)])
+@pytest.mark.parametrize(("row_us", "expected"), [(0.5, 280.0), (0.0, np.inf)])
 def test_slices_are_scanned_up_to_the_cost_of_a_search_of_everyone(
     row_us: float, expected: float
 ) -> None:
