@@ -21,7 +21,7 @@ from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks
 TRAIN_PER_CELL = 40
 ITERATIONS = 8
 TUNED_KS = (10, 100)
-RECALL_TARGET = 0.995
+RECALL = 0.995
 SCORE_TOLERANCE = 1e-5
 
 
@@ -62,15 +62,11 @@ class CellIndex:
         inverted.train(_gallery(exact, np.sort(sample)))
         for block in row_blocks(num_rows, width * 4):
             inverted.add(_gallery(exact, block))
+        index = cls(inverted, exact.dim, (1,))
         probes: list[int] = []
         for k in TUNED_KS:
             true = [exact.search(query_QD, k=min(k, num_rows)) for query_QD in samples]
-            probe = probes[-1] if probes else 1
-            index = cls(inverted, exact.dim, (probe,))
-            while probe < num_cells and index.least_recall(samples, true) < RECALL_TARGET:
-                probe = min(2 * probe, num_cells)
-                index = cls(inverted, exact.dim, (probe,))
-            probes.append(probe)
+            probes.append(index.least_probes(samples, true, start=max([1, *probes])))
         return cls(inverted, exact.dim, tuple(probes))
 
     @property
@@ -78,11 +74,25 @@ class CellIndex:
         """M."""
         return int(self.inverted.ntotal)
 
-    def least_recall(self, samples: Sequence[Vectors], true: Sequence[Neighbors]) -> float:
+    def least_probes(
+        self, samples: Sequence[Vectors], true: Sequence[Neighbors], *, start: int
+    ) -> int:
+        """Return about how many cells reach the recall: doubled until they do, then halfway."""
+        most = probes = start
+        while most < self.inverted.nlist and self._least_recall(samples, true, most) < RECALL:
+            probes, most = most, min(2 * most, self.inverted.nlist)
+        halfway = (probes + most + 1) // 2
+        if halfway < most and self._least_recall(samples, true, halfway) >= RECALL:
+            return halfway
+        return most
+
+    def _least_recall(
+        self, samples: Sequence[Vectors], true: Sequence[Neighbors], probes: int
+    ) -> float:
         """Return the least mean share of hits that reach the worst true one, by sample."""
         recall = []
         for query_QD, best in zip(samples, true, strict=True):
-            found = self._probe(query_QD, best.rows_QK.shape[1], self.probes[0])
+            found = self._probe(query_QD, best.rows_QK.shape[1], probes)
             reached = found.score_QK >= best.score_QK[:, -1:] - SCORE_TOLERANCE
             recall.append(float(reached.mean()))
         return min(recall)
