@@ -30,6 +30,7 @@ from index.answers import (
     Filter,
     NeighborRequest,
     Purpose,
+    SearchMode,
     members_fault,
 )
 
@@ -180,7 +181,7 @@ class NeighborsRequest(_Strict):
     query: QueryBody
     k: int = Field(10, ge=1, le=K_MAX, description="neighbors to return")
     known_violators: bool = Field(False, description="search among known violators only")
-    filter: FilterBody | None = Field(None, description="conditions; the search is then exact")
+    filter: FilterBody | None = Field(None, description="conditions on the neighbors")
     params: ParamsBody = Field(ParamsBody(), description="how to search")
     explain: bool = Field(False, description="split each similarity by channel")
     count: Counted = Field("users", description=COUNT_MEANING)
@@ -264,8 +265,7 @@ class Meta(TypedDict):
     space_id: str
     data_as_of: datetime
     search_mode: Annotated[
-        Literal["exact", "hnsw", "exact_filtered"] | None,
-        Field(description="which search ran; null where none did, or several kinds in one batch"),
+        SearchMode | None, Field(description="which search ran; null where none or several did")
     ]
     state: Annotated[Literal["fresh", "stale"], Field(description="`stale` when the build is old")]
     age_seconds: Annotated[float, Field(description="time since the build was made")]
@@ -339,7 +339,7 @@ class BatchItem(TypedDict):
     user_id: str | None
     num_events: int | None
     neighbors: Annotated[list[HitBody], Field(description="empty where it failed")]
-    search_mode: Literal["exact", "hnsw", "exact_filtered"] | None
+    search_mode: SearchMode | None
     problem: NotRequired[Annotated[ProblemBody, Field(description="where it failed: why")]]
 
 

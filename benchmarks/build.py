@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from index.build import Build, BuildInput, load_build, write_build
+from index.build import Build, load_build, write_build
+from index.build_input import BuildInput
 from index.config import GateConfig, IndexConfig
 from index.gate import gate
 from index.manifest import BlockSpec

@@ -7,7 +7,8 @@ from typing import Literal
 from index.approximate import IndexKind
 from index.errors import InvalidRequest
 
-SearchMode = IndexKind | Literal["exact_filtered"]
+SearchMode = IndexKind | Literal["exact_filtered", "approximate_filtered"]
+"""How an answer was found; of filtered ones: among all who pass, or among the nearest of all."""
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
 Counted = Literal["users", "behaviors"]
@@ -77,7 +78,7 @@ class NeighborRequest:
     Attributes:
         k: Hits per query, 1 to 1,000; there are fewer where the view holds fewer users.
         known_violators: Search among known violators instead of everyone.
-        filter: Conditions on the users returned; the search is then exact.
+        filter: Conditions on the users returned.
         exact: Search exactly although the build has an approximate index.
         ef_search: Beam width of the approximate search, 1 to 4,096; the build's own if absent.
         explain: Also split each similarity into channels.

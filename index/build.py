@@ -15,28 +15,29 @@
 Shape key: `N` users, `D` dimensions.
 """
 
+import math
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from index.answers import NeighborRequest
 from index.approximate import ApproximateIndex
+from index.build_input import BuildInput, check_input
 from index.config import IndexConfig
+from index.costs import SearchCosts, measure_costs
 from index.distinct import Entries, group_identical
-from index.errors import BuildCorrupt, BuildInvalid, PurposeUnavailable
+from index.errors import BuildCorrupt, PurposeUnavailable
 from index.exact import ExactIndex
+from index.filters import FilterTable
 from index.hnsw import HnswIndex
 from index.hubness import hub_penalty
 from index.manifest import (
-    BlockSpec,
     Manifest,
     describe_files,
     read_manifest,
@@ -45,8 +46,9 @@ from index.manifest import (
 )
 from index.purposes import View, scale_of
 from index.recall import tune_effort
+from index.slices import SLICES_BYTES, SliceCache
 from index.users import UserTable, conform_users, read_users, write_users
-from index.vectors import Floats, Rows, Vectors, check_stored
+from index.vectors import Floats, Rows, Vectors
 from store.durable import remove_folder
 from store.workspace import Workspace
 
@@ -61,35 +63,12 @@ BUILD_ID = re.compile(r"b\d{20}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
-class BuildInput:
-    """What a job hands over to be written.
-
-    Attributes:
-        model_digest: Digest of the model's manifest.
-        blocks: Slices that cover the D dimensions one after the other.
-        purposes: Purpose to block to weight, where queries may be weighted otherwise.
-        users: Columns of `index.users.USERS_SCHEMA`, sorted by user_id; those of labels and rings
-            may be absent.
-        vectors_ND: Unit rows, one a user, in the order of `users`.
-        made_with: Config and versions, JSON values, to be remembered in the manifest.
-    """
-
-    space_id: str
-    model_digest: str
-    data_as_of: datetime
-    blocks: tuple[BlockSpec, ...]
-    users: pa.Table
-    vectors_ND: Vectors
-    made_with: Mapping[str, Any]
-    purposes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class _Indexed:
     """What indexing the vectors gave; small builds are searched exactly."""
 
     entries: Entries
     approximate: ApproximateIndex | None
+    costs: SearchCosts | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +82,7 @@ class Build:
         entries: Which rows share a vector; known violators first.
         approximate: Approximate view of all users; None in small builds.
         purposes: Ways to compare users that have block weights of their own.
+        slices: Views of the users that filters let through.
     """
 
     directory: Path
@@ -114,6 +94,7 @@ class Build:
     entries: Entries
     approximate: ApproximateIndex | None
     purposes: Mapping[str, View]
+    slices: SliceCache
 
     @property
     def vectors_ND(self) -> Vectors:
@@ -169,7 +150,7 @@ def write_build(
         BuildInvalid: If the input can't be a build.
     """
     users = conform_users(build.users)
-    _check_input(build, users)
+    check_input(build, users)
     build_id = new_build_id(now)
     directory = workspace.builds_dir / f"{STAGING_PREFIX}{build_id}"
     directory.mkdir(parents=True)
@@ -186,12 +167,16 @@ def write_build(
     return directory
 
 
-def load_build(directory: Path, *, search_threads: int = 1) -> Build:
+def load_build(
+    directory: Path, *, search_threads: int = 1, filter_bytes: int = SLICES_BYTES
+) -> Build:
     """Verify a build to the last byte, and map it.
 
     Args:
         directory: The folder of the build.
-        search_threads: Threads of a graph search with several queries at once.
+        search_threads: Threads of a large exact search, and of a graph search with several
+            queries at once.
+        filter_bytes: Memory for the users whom filters let through.
 
     Raises:
         BuildCorrupt: If a file is missing, cut or changed, or does not fit the others.
@@ -222,12 +207,18 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
     if entries.shape != (num_users, num_users, num_entries, num_entries):
         raise BuildCorrupt(f"the entries of {directory} do not fit its users")
 
-    def exact(name: str) -> tuple[ExactIndex, ExactIndex]:
-        penalty_N = penalties[name]
-        of_violators = None if penalty_N is None else penalty_N[violator_rows]
-        return ExactIndex(vectors_ND, penalty_N), ExactIndex(violators_VD, of_violators)
-
-    everyone, violators = exact(AS_STORED)
+    exact = {
+        name: (
+            ExactIndex(vectors_ND, penalty_N, num_threads=search_threads),
+            ExactIndex(
+                violators_VD,
+                None if penalty_N is None else penalty_N[violator_rows],
+                num_threads=search_threads,
+            ),
+        )
+        for name, penalty_N in penalties.items()
+    }
+    everyone, violators = exact[AS_STORED]
     return Build(
         directory,
         manifest,
@@ -238,9 +229,28 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         entries,
         _load_approximate(directory, manifest, entries, penalties[AS_STORED], search_threads),
         {
-            name: View(*exact(name), None, scale_of(manifest.blocks, weights))
+            name: View(*exact[name], None, scale_of(manifest.blocks, weights))
             for name, weights in manifest.purposes.items()
         },
+        _slices(manifest, users, everyone, entries, filter_bytes),
+    )
+
+
+def _slices(
+    manifest: Manifest,
+    users: UserTable,
+    everyone: ExactIndex,
+    entries: Entries,
+    filter_bytes: int,
+) -> SliceCache:
+    costs = manifest.costs
+    return SliceCache(
+        FilterTable(users),
+        everyone,
+        entries,
+        max_bytes=filter_bytes,
+        scanned_up_to=math.inf if costs is None else costs.scanned_up_to,
+        seed=manifest.config.seed,
     )
 
 
@@ -249,28 +259,6 @@ def add_file(directory: Path, name: str, content: bytes) -> None:
     manifest = read_manifest(directory)
     (directory / name).write_bytes(content)
     write_manifest(directory, manifest.model_copy(update={"files": describe_files(directory)}))
-
-
-def _check_input(build: BuildInput, users: pa.Table) -> None:
-    """Raise BuildInvalid unless vectors, users and blocks fit together."""
-    check_stored(build.vectors_ND)
-    num_vectors, dim = build.vectors_ND.shape
-    if num_vectors != users.num_rows or num_vectors == 0:
-        raise BuildInvalid(f"{users.num_rows} users and {num_vectors} vectors make no build")
-    borders = [0, *(block.stop for block in build.blocks)]
-    starts = [block.start for block in build.blocks]
-    if starts != borders[:-1] or borders[-1] != dim:
-        raise BuildInvalid(f"the blocks must cover the {dim} dimensions one after the other")
-    names = {block.name for block in build.blocks if block.weight > 0}
-    for purpose, weights in build.purposes.items():
-        if (
-            not purpose.isidentifier()
-            or not names.issuperset(weights)
-            or sum(weights.values()) <= 0
-        ):
-            raise BuildInvalid(f"{dict(weights)} are no weights of blocks for {purpose!r}")
-    if build.data_as_of.tzinfo is None:
-        raise BuildInvalid("data_as_of needs a time zone")
 
 
 def _write_index(
@@ -291,11 +279,13 @@ def _write_index(
     np.save(directory / VECTORS_FILE, vectors_ND)
     np.save(directory / VIOLATORS_FILE, vectors_ND[users.violator_rows])
     if len(vectors_ND) <= config.exact_up_to:
-        return _Indexed(entries, None)
+        return _Indexed(entries, None, None)
     graph = HnswIndex.build(vectors_ND, entries, config, penalty_N=penalty_N)
     graph.save(directory)
     approximate = ApproximateIndex(entries, graph)
-    return _Indexed(entries, tune_effort(ExactIndex(vectors_ND, penalty_N), approximate, config))
+    exact = ExactIndex(vectors_ND, penalty_N)
+    approximate = tune_effort(exact, approximate, config)
+    return _Indexed(entries, approximate, measure_costs(exact, approximate, seed=config.seed))
 
 
 def _promise(
@@ -320,6 +310,7 @@ def _promise(
         dim=build.vectors_ND.shape[1],
         index="exact" if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
+        costs=indexed.costs,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
         purposes={purpose: dict(weights) for purpose, weights in build.purposes.items()},

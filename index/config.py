@@ -26,7 +26,16 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
         1, ge=1, le=64, description="threads building the graph; above 1 no two builds are the same"
     )
     search_threads: int = Field(
-        1, ge=1, le=64, description="threads of a graph search with several queries at once"
+        1,
+        ge=1,
+        le=64,
+        description="threads of a large exact search, and of a graph search with several queries "
+        "at once",
+    )
+    filter_bytes: int = Field(
+        256 * 2**20,
+        ge=0,
+        description="memory for the users that filters let through, per process and build",
     )
     hub_correction: bool = Field(
         True, description="rank users lower who are close to everybody (CSLS)"

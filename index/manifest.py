@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from index.approximate import IndexKind
 from index.config import IndexConfig
+from index.costs import SearchCosts
 from index.errors import BuildCorrupt, BuildIncompatible
 from store.durable import sha256_file, write_atomic
 
@@ -44,6 +45,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         index: What finds neighbors among everyone.
         effort: Beam width or lists probed that reached the recall target; None if exact.
         purposes: Purpose to block to weight, where queries may be weighted otherwise.
+        costs: What searches cost where it was made; None if exact.
         config: How the index was built.
         made_with: What the job that made the build wants remembered (its config and versions).
         files: Path in the folder, with slashes, to size and checksum; all files but this one.
@@ -61,6 +63,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     dim: int
     index: IndexKind
     effort: int | None
+    costs: SearchCosts | None = None
     hub_corrected: bool
     blocks: tuple[BlockSpec, ...]
     purposes: dict[str, dict[str, float]] = {}

@@ -7,15 +7,14 @@ Shape key: `Q` queries, `K` entries found, `E` entries, `M` rows, `N` users, `D`
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from index.answers import NeighborRequest, SearchMode
 from index.build import Build
 from index.distinct import Entries
-from index.exact import ExactIndex
-from index.filters import rows_passing
+from index.overfetch import overfetch
 from index.purposes import View
 from index.sharing import Found, Passes, pick_behaviors, pick_users, sharers
+from index.slices import Slice
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
 
@@ -27,7 +26,7 @@ def find_neighbors(
     tombstones: Tombstones,
     *,
     own_rows_Q: Rows | None = None,
-) -> tuple[list[Found], SearchMode]:
+) -> tuple[list[Found], list[SearchMode]]:
     """Return what each query found, and how.
 
     Args:
@@ -42,55 +41,43 @@ def find_neighbors(
         NotAVector: If a query has nothing in the blocks that count for the purpose.
     """
     if len(query_QD) == 0:
-        return [], "exact"
+        return [], []
     view = build.view(request)
     query_QD = view.weigh(query_QD)
-    chosen = _rows_chosen(build, request, tombstones)
-    passes = _passes(build, request, tombstones, chosen)
+    part = None
+    if request.filter is not None:
+        part = build.slices.get(request.filter, known_violators=request.known_violators)
+    passes = _passes(build, request, tombstones, part)
     num_own = 0 if own_rows_Q is None else 1
-    num_hidden = 0 if chosen is not None else tombstones.num_hidden
-    most = num_own + num_hidden
+    most = num_own + tombstones.num_hidden
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
     while True:
-        found, mode = _search(build, view, query_QD, request, chosen, request.k + spare)
+        found, modes_Q = _search(build, view, query_QD, request, part, request.k + spare)
         users = sharers(build.entries, found.rows_QK, own_rows_Q=own_rows_Q, passes=passes)
         is_short_Q = (users.free_QK > 0).sum(axis=1) < request.k
         if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
             break
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
     if request.count == "users":
-        return pick_users(users, own_rows_Q, k=request.k), mode
-    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members), mode
-
-
-def _rows_chosen(build: Build, request: NeighborRequest, tombstones: Tombstones) -> Rows | None:
-    """Return the rows that pass the filter, ascending; None where there is none."""
-    if request.filter is None:
-        return None
-    among = build.violator_rows if request.known_violators else None
-    return tombstones.visible(rows_passing(build.users, request.filter, among=among))
+        return pick_users(users, own_rows_Q, k=request.k), modes_Q
+    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members), modes_Q
 
 
 def _passes(
-    build: Build, request: NeighborRequest, tombstones: Tombstones, chosen: Rows | None
+    build: Build, request: NeighborRequest, tombstones: Tombstones, part: Slice | None
 ) -> Passes | None:
     """Return what tells which rows may be hits; None where all may."""
-    if chosen is not None:
-        return lambda rows: _among(chosen, rows)
-    label_N, hidden_N = build.users.label_N, tombstones.hidden_N
+    hidden_N = tombstones.hidden_N
+    chosen: Passes | None = None
+    if part is not None:
+        chosen = part.holds_users
+    elif request.known_violators:
+        chosen = build.users.are_violators
     if not tombstones.num_hidden:
-        return (lambda rows: label_N[rows] == 1) if request.known_violators else None
-    if request.known_violators:
-        return lambda rows: (label_N[rows] == 1) & ~hidden_N[rows]
-    return lambda rows: ~hidden_N[rows]
-
-
-def _among(chosen: Rows, rows: Rows) -> npt.NDArray[np.bool_]:
-    """Tell which rows are among some that ascend."""
-    if len(chosen) == 0:
-        return np.zeros(rows.shape, dtype=np.bool_)
-    place = np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
-    return np.asarray(chosen[place] == rows)
+        return chosen
+    if chosen is None:
+        return lambda rows: ~hidden_N[rows]
+    return lambda rows: chosen(rows) & ~hidden_N[rows]
 
 
 def _search(
@@ -98,36 +85,54 @@ def _search(
     view: View,
     query_QD: Vectors,
     request: NeighborRequest,
-    chosen: Rows | None,
+    part: Slice | None,
     k: int,
-) -> tuple[Neighbors, SearchMode]:
-    """Return the best entries for each query, and how they were found."""
-    entries = build.entries
-    if chosen is not None:
-        found = _search_chosen(view.everyone, entries, query_QD, chosen, k)
-        return found, "exact_filtered"
+) -> tuple[Neighbors, list[SearchMode]]:
+    """Return the best entries for each query, and how each was found."""
+    entries, num_queries = build.entries, len(query_QD)
+    if part is not None:
+        return _search_filtered(build, view, query_QD, request, part, k)
     if request.known_violators:
-        return _search_violators(build, view, query_QD, k), "exact"
+        return _search_violators(build, view, query_QD, k), ["exact"] * num_queries
     approximate = view.approximate
     if approximate is not None and not request.exact:
         found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
-        return _ties_by_entry(found), approximate.inner.kind
+        return _ties_by_entry(found), [approximate.inner.kind] * num_queries
     if entries.num_entries == len(build.users):
-        return view.everyone.search(query_QD, k=k), "exact"
+        return view.everyone.search(query_QD, k=k), ["exact"] * num_queries
     found = view.everyone.search_rows(query_QD, entries.first_rows_E, k=k)
-    return _entries_of(found, entries), "exact"
+    return _entries_of(found, entries), ["exact"] * num_queries
 
 
-def _search_chosen(
-    everyone: ExactIndex, entries: Entries, query_QD: Vectors, chosen: Rows, k: int
-) -> Neighbors:
-    """Search the entries that have a chosen row, by the vectors that stand for them."""
-    if entries.num_entries == everyone.num_vectors:
-        return everyone.search_rows(query_QD, chosen, k=k)
-    has_chosen_E = np.zeros(entries.num_entries, dtype=np.bool_)
-    has_chosen_E[entries.entry_N[chosen]] = True
-    found = everyone.search_rows(query_QD, entries.first_rows_E[has_chosen_E], k=k)
-    return _entries_of(found, entries)
+def _search_filtered(
+    build: Build, view: View, query_QD: Vectors, request: NeighborRequest, part: Slice, k: int
+) -> tuple[Neighbors, list[SearchMode]]:
+    """Search the entries of those who pass, each query in the way that is cheaper for it."""
+    num_queries = len(query_QD)
+    if not request.compares_as_stored:
+        found = view.everyone.search_rows(query_QD, part.rows_M, k=k)
+        return _entries_of(found, build.entries), ["exact_filtered"] * num_queries
+    approximate, costs = view.approximate, build.manifest.costs
+    if approximate is None or costs is None or request.exact:
+        return part.search(query_QD, k=k), ["exact_filtered"] * num_queries
+    if len(part.users_P) == build.manifest.num_users:
+        found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
+        return _ties_by_entry(found), ["approximate_filtered"] * num_queries
+    near = part.search_cells(query_QD, k=k)
+    if near is not None:
+        done_Q = near.rows_QK[:, -1] >= 0
+    else:
+        near, done_Q = overfetch(
+            approximate.inner, part, query_QD, k=k, costs=costs, effort=request.ef_search
+        )
+    left = np.flatnonzero(~done_Q)
+    if len(left):
+        exact = part.search(query_QD[left], k=k)
+        near.rows_QK[left], near.score_QK[left] = exact.rows_QK, exact.score_QK
+    modes_Q: list[SearchMode] = [
+        "approximate_filtered" if done else "exact_filtered" for done in done_Q.tolist()
+    ]
+    return _ties_by_entry(near), modes_Q
 
 
 def _search_violators(build: Build, view: View, query_QD: Vectors, k: int) -> Neighbors:

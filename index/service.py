@@ -126,7 +126,8 @@ class LookalikeService:
         clock: Clock = utc_now,
     ) -> "LookalikeService":
         """Load a build from its folder, which may be a staged one; errors as those of `open`."""
-        build = load_build(directory, search_threads=config.search_threads)
+        threads, filter_bytes = config.search_threads, config.filter_bytes
+        build = load_build(directory, search_threads=threads, filter_bytes=filter_bytes)
         embedder = load_embedder(workspace.models_dir / build.manifest.space_id)
         has_risk = (directory / RISK_DIR).is_dir()
         risk = load_risk_model(directory / RISK_DIR) if has_risk else None
@@ -348,7 +349,7 @@ class LookalikeService:
         num_events: Sequence[int | None],
         own_rows_Q: Rows | None = None,
     ) -> list[NeighborAnswer]:
-        found, mode = find_neighbors(
+        found, modes_Q = find_neighbors(
             self._build, query_QD, request, self._tombstones, own_rows_Q=own_rows_Q
         )
         state = self.freshness().state
@@ -360,8 +361,8 @@ class LookalikeService:
                 count,
                 state,
             )
-            for user_id, count, query_D, found_by_query in zip(
-                user_ids, num_events, query_QD, found, strict=True
+            for user_id, mode, count, query_D, found_by_query in zip(
+                user_ids, modes_Q, num_events, query_QD, found, strict=True
             )
         ]
 

@@ -74,6 +74,11 @@ class UserTable:
         """Rows of known violators, ascending."""
         return np.flatnonzero(self.label_N == 1)
 
+    def are_violators(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Tell which rows are known violators' ones."""
+        known: npt.NDArray[np.bool_] = self.label_N[rows] == 1
+        return known
+
     def rows_of(self, user_ids: Sequence[str]) -> Rows:
         """Return the row of each id, -1 where there is none; binary search in the mapped column."""
         ids, num_users = self.ids, len(self.ids)

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from embedder.embedder import Embedder
 from embedder.model_files import MANIFEST, newest_model
-from index.build import RINGS_FILE, RISK_DIR, Build, BuildInput, load_build, write_build
+from index.build import RINGS_FILE, RISK_DIR, Build, load_build, write_build
+from index.build_input import BuildInput
 from index.builds import build_dir
 from index.errors import BuildCorrupt, BuildIncompatible, BuildMissing
 from index.manifest import BlockSpec

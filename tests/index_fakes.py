@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.answers import BandRule
-from index.build import BuildInput, load_build, write_build
+from index.build import load_build, write_build
+from index.build_input import BuildInput
 from index.config import GateConfig, IndexConfig
 from index.gate import gate
 from index.manifest import BlockSpec

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pyarrow as pa
 
-from index.build import BuildInput
+from index.build_input import BuildInput
 from store.database import Database
 from store.keys import create_key
 from store.workspace import Workspace

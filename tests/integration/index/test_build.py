@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.build import BuildInput, load_build, write_build
+from index.build import load_build, write_build
+from index.build_input import BuildInput
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, BuildInvalid
 from index.manifest import MANIFEST_FILE, BlockSpec, read_manifest, write_manifest

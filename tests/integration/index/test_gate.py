@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from index.build import RISK_DIR, Build, BuildInput, load_build, write_build
+from index.build import RISK_DIR, Build, load_build, write_build
+from index.build_input import BuildInput
 from index.config import GateConfig, IndexConfig
 from index.exact import ExactIndex
 from index.gate import Check, GateReport, gate

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from index.answers import Filter, NeighborAnswer, NeighborRequest, Purpose
-from index.build import BuildInput
+from index.build_input import BuildInput
 from index.config import IndexConfig
 from index.distinct import group_identical
 from index.errors import BuildInvalid, NotAVector, PurposeUnavailable

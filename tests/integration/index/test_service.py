@@ -18,7 +18,8 @@ from index.answers import (
     UnknownUser,
     UserProfile,
 )
-from index.build import RINGS_FILE, BuildInput
+from index.build import RINGS_FILE
+from index.build_input import BuildInput
 from index.config import IndexConfig
 from index.errors import (
     BuildCorrupt,

@@ -21,6 +21,7 @@ from index.vectors import Rows, Vectors
 from store.workspace import Workspace
 from tests.index_fakes import NOW, SPACE_ID, FakeEmbedder, build_input, user_name
 from tests.property.index.strategies import galleries
+from tests.property.index.test_filter_laws import SCANS_ARE_CHEAP, SCANS_ARE_DEAR
 
 TOLERANCE = 2 * NOISE
 DIM = 4
@@ -107,6 +108,8 @@ def worlds(draw: Any, workspace: Workspace) -> World:
         hub_references=20,
     )
     built = load_build(write_build(workspace, replace(given_, users=users), config, now=NOW))
+    costs = draw(st.sampled_from([SCANS_ARE_DEAR, SCANS_ARE_CHEAP, None]))
+    built = replace(built, manifest=built.manifest.model_copy(update={"costs": costs}))
     service = LookalikeService(built, FakeEmbedder(dim=DIM), None, config, clock=lambda: NOW)
     hidden = draw(st.frozensets(st.integers(0, num - 1), max_size=num))
     service = service.without_users([user_name(row) for row in hidden])

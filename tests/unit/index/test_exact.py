@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from index import exact as exact_module  # the limit of the pool is lowered in a test
+from index import exact as exact_module  # large searches are made small in a test
+from index import shortlist as shortlist_module  # its limit is lowered in a test
 from index.errors import DimensionMismatch
 from index.exact import ExactIndex
 from index.vectors import Vectors
@@ -62,8 +63,24 @@ def test_another_dimension_is_refused() -> None:
 
 
 def test_many_equal_rows_do_not_need_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact_module, "POOL_MAX", 50)
+    monkeypatch.setattr(shortlist_module, "POOL_MAX", 50)
     vectors: Vectors = np.repeat(unit_vectors(1), 1_000, axis=0)
     vectors[700:] = unit_vectors(300, seed=3)
     found = ExactIndex(vectors, block_bytes=256).search(vectors[:2], k=5)
     assert found.rows_QK.tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_answers_are_those_of_sorting_on_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch, num_threads: int
+) -> None:
+    monkeypatch.setattr(exact_module, "SHARED_MULTIPLICATIONS", 0)
+    vectors, queries = unit_vectors(5_003), unit_vectors(37, seed=9)
+    vectors[4_000:4_400] = vectors[17]
+    penalty = np.linspace(0, 0.3, len(vectors), dtype=np.float32)
+    score = queries.astype(np.float64) @ vectors.T.astype(np.float64) - penalty
+    index = ExactIndex(vectors, penalty, block_bytes=20_000, num_threads=num_threads)
+    found = index.search(queries, k=25)
+    expected = np.sort(score, axis=1)[:, ::-1][:, :25]
+    np.testing.assert_allclose(found.score_QK, expected, atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(score, found.rows_QK, 1), expected, atol=1e-6)

@@ -1,18 +1,17 @@
 from datetime import timedelta
 
-import numpy as np
-
 from index.answers import Filter
-from index.filters import rows_passing
+from index.filters import FilterTable
 from index.users import UserTable, conform_users
 from tests.index_fakes import FIRST_TS, users_table
 
 USERS = UserTable.of(conform_users(users_table(12, violators=[3, 5])))
+TABLE = FilterTable(USERS)
 DAY_5 = FIRST_TS + timedelta(days=5)
 
 
 def passing(**conditions: object) -> list[int]:
-    rows = rows_passing(USERS, Filter(**conditions))  # type: ignore[arg-type]  # by name
+    rows = TABLE.rows_passing(Filter(**conditions))  # type: ignore[arg-type]  # by name
     return [int(row) for row in rows]
 
 
@@ -40,6 +39,12 @@ def test_times_include_the_start_and_not_the_end() -> None:
     assert passing(last_seen_after=DAY_5 + timedelta(hours=1), max_events=7) == [5, 6]
 
 
-def test_rows_to_choose_from_are_kept_in_order() -> None:
-    rows = rows_passing(USERS, Filter(min_events=5), among=np.array([1, 5, 9]))
-    assert rows.tolist() == [5, 9]
+def test_known_violators_alone() -> None:
+    assert TABLE.rows_passing(Filter(min_events=5), known_violators=True).tolist() == [5]
+    assert TABLE.rows_passing(Filter(label=0), known_violators=True).tolist() == []
+
+
+def test_numbers_beyond_all_numbers_of_events() -> None:
+    assert passing(max_events=2**70) == list(range(12))
+    assert passing(min_events=2**70) == []
+    assert passing(min_events=5, max_events=4) == []
