@@ -30,6 +30,7 @@ from index.answers import (
     Filter,
     NeighborRequest,
     Purpose,
+    SearchMode,
     members_fault,
 )
 
@@ -154,7 +155,7 @@ class ParamsBody(_Strict):
 
     exact: bool = Field(False, description="search exactly, not with the approximate index")
     ef_search: Annotated[int, Field(ge=1, le=EF_SEARCH_MAX)] | None = Field(
-        None, description="beam width of the approximate search; the build's own if absent"
+        None, description="beam width or lists probed; the build's own if absent"
     )
     purpose: Purpose | None = Field(None, description=PURPOSE_TEXT)
 
@@ -264,7 +265,7 @@ class Meta(TypedDict):
     space_id: str
     data_as_of: datetime
     search_mode: Annotated[
-        Literal["exact", "hnsw", "exact_filtered"] | None,
+        SearchMode | None,
         Field(description="which search ran; null where none did, or several kinds in one batch"),
     ]
     state: Annotated[Literal["fresh", "stale"], Field(description="`stale` when the build is old")]
@@ -339,7 +340,7 @@ class BatchItem(TypedDict):
     user_id: str | None
     num_events: int | None
     neighbors: Annotated[list[HitBody], Field(description="empty where it failed")]
-    search_mode: Literal["exact", "hnsw", "exact_filtered"] | None
+    search_mode: SearchMode | None
     problem: NotRequired[Annotated[ProblemBody, Field(description="where it failed: why")]]
 
 

@@ -8,7 +8,7 @@
       penalties.npy      hub correction of every row (absent without it)
       penalties_*.npy    the same for the similarities of each purpose
       entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
-      hnsw.faiss         the graph (absent in small builds)
+      hnsw.faiss or ivf.faiss   the approximate index (absent where all search is exact)
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
 
@@ -29,12 +29,13 @@ import pyarrow as pa
 
 from index.answers import NeighborRequest
 from index.approximate import ApproximateIndex
+from index.choosing import Chosen, choose_index
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
 from index.errors import BuildCorrupt, BuildInvalid, PurposeUnavailable
 from index.exact import ExactIndex
-from index.hnsw import HnswIndex
 from index.hubness import hub_penalty
+from index.kinds import load_index
 from index.manifest import (
     BlockSpec,
     Manifest,
@@ -44,7 +45,6 @@ from index.manifest import (
     write_manifest,
 )
 from index.purposes import View, scale_of
-from index.recall import tune_effort
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors, check_stored
 from store.durable import remove_folder
@@ -86,10 +86,10 @@ class BuildInput:
 
 @dataclass(frozen=True)
 class _Indexed:
-    """What indexing the vectors gave; small builds are searched exactly."""
+    """What indexing the vectors gave."""
 
     entries: Entries
-    approximate: ApproximateIndex | None
+    chosen: Chosen
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Build:
         violator_rows: Rows of known violators, ascending: row v of `violators` is violator_rows[v].
         violators: Exact view of known violators.
         entries: Which rows share a vector; known violators first.
-        approximate: Approximate view of all users; None in small builds.
+        approximate: Approximate view of all users; None where all search is exact.
         purposes: Ways to compare users that have block weights of their own.
     """
 
@@ -236,7 +236,7 @@ def load_build(directory: Path, *, search_threads: int = 1) -> Build:
         violator_rows,
         violators,
         entries,
-        _load_approximate(directory, manifest, entries, penalties[AS_STORED], search_threads),
+        _load_approximate(directory, manifest, entries, everyone, search_threads),
         {
             name: View(*exact(name), None, scale_of(manifest.blocks, weights))
             for name, weights in manifest.purposes.items()
@@ -276,7 +276,7 @@ def _check_input(build: BuildInput, users: pa.Table) -> None:
 def _write_index(
     directory: Path, build: BuildInput, users: UserTable, config: IndexConfig
 ) -> _Indexed:
-    """Write the vectors, both views, the hub correction, and the graph where there is to be one."""
+    """Write the vectors, both views, the hub correction, and the approximate index if any."""
     vectors_ND = build.vectors_ND
     entries = group_identical(vectors_ND).preferring(users.label_N == 1, users.num_events_N)
     entries.save(directory)
@@ -290,12 +290,10 @@ def _write_index(
             np.save(directory / _penalty_files([purpose])[purpose], own_N)
     np.save(directory / VECTORS_FILE, vectors_ND)
     np.save(directory / VIOLATORS_FILE, vectors_ND[users.violator_rows])
-    if len(vectors_ND) <= config.exact_up_to:
-        return _Indexed(entries, None)
-    graph = HnswIndex.build(vectors_ND, entries, config, penalty_N=penalty_N)
-    graph.save(directory)
-    approximate = ApproximateIndex(entries, graph)
-    return _Indexed(entries, tune_effort(ExactIndex(vectors_ND, penalty_N), approximate, config))
+    chosen = choose_index(ExactIndex(vectors_ND, penalty_N), entries, config)
+    if chosen.approximate is not None:
+        chosen.approximate.inner.save(directory)
+    return _Indexed(entries, chosen)
 
 
 def _promise(
@@ -307,7 +305,7 @@ def _promise(
     now: datetime,
 ) -> Manifest:
     """Return the manifest of a folder that is complete but for it."""
-    approximate = indexed.approximate
+    approximate = indexed.chosen.approximate
     return Manifest(
         build_id=directory.name.removeprefix(STAGING_PREFIX),
         space_id=build.space_id,
@@ -320,6 +318,8 @@ def _promise(
         dim=build.vectors_ND.shape[1],
         index="exact" if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
+        refine=None if approximate is None else approximate.inner.refine,
+        choice=indexed.chosen.choice,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
         purposes={purpose: dict(weights) for purpose, weights in build.purposes.items()},
@@ -349,16 +349,17 @@ def _load_approximate(
     directory: Path,
     manifest: Manifest,
     entries: Entries,
-    penalty_N: Floats | None,
+    everyone: ExactIndex,
     search_threads: int,
 ) -> ApproximateIndex | None:
-    if manifest.effort is None:
+    if manifest.index == "exact" or manifest.effort is None or manifest.refine is None:
         return None
-    graph = HnswIndex.load(
+    return load_index(
+        manifest.index,
         directory,
-        dim=manifest.dim,
-        penalty_N=penalty_N,
+        everyone,
+        entries,
         effort=manifest.effort,
+        refine=manifest.refine,
         num_threads=search_threads,
     )
-    return ApproximateIndex(entries, graph)

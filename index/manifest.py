@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from index.approximate import IndexKind
+from index.choice import Choice
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, BuildIncompatible
 from store.durable import sha256_file, write_atomic
@@ -43,6 +44,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         index: What finds neighbors among everyone.
         effort: Beam width or lists probed that reached the recall target; None if exact.
+        refine: Candidates scored again for each neighbor, 1 for none; None if exact.
+        choice: Why the build is searched so, and what was measured.
         purposes: Purpose to block to weight, where queries may be weighted otherwise.
         config: How the index was built.
         made_with: What the job that made the build wants remembered (its config and versions).
@@ -61,6 +64,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     dim: int
     index: IndexKind
     effort: int | None
+    refine: int | None
+    choice: Choice
     hub_corrected: bool
     blocks: tuple[BlockSpec, ...]
     purposes: dict[str, dict[str, float]] = {}
