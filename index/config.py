@@ -12,7 +12,7 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
         "auto", description="what finds neighbors among everyone; auto measures and chooses"
     )
     exact_up_to: int = Field(
-        5_000, ge=0, description="distinct users up to which auto takes exact search unmeasured"
+        5_000, ge=0, description="users up to which auto takes exact search unmeasured"
     )
     exact_budget_ms: float = Field(
         2.0, ge=0, description="time of one query up to which auto takes exact search"

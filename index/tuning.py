@@ -168,27 +168,27 @@ def tune(
     """
     first = questions.part(FIRST_QUERIES)
 
-    def recall_at(effort: int) -> float:
-        recalls = [recall_of(exact, index.with_effort(effort), first, k=k) for k in DEPTHS]
-        return min(float(recall.mean()) for recall in recalls)
+    def recall_at(effort: int) -> npt.NDArray[np.float64]:
+        tuned = index.with_effort(effort)
+        return np.array([recall_of(exact, tuned, first, k=k).mean() for k in DEPTHS])
 
     low, high = 0, min(index.inner.effort, effort_max)
     recall = recall_at(high)
-    while recall < config.recall_target and high < effort_max:
+    while recall.min() < config.recall_target and high < effort_max:
         low, high = high, min(2 * high, effort_max)
         before, recall = recall, recall_at(high)
-        if index.inner.refine > 1 and recall - before < GAIN_MIN:  # the codes are too coarse
+        if index.inner.refine > 1 and (recall - before).max() < GAIN_MIN:  # too coarse codes
             break
-    for _ in range(BISECTIONS if low and recall >= config.recall_target else 0):
+    for _ in range(BISECTIONS if low and recall.min() >= config.recall_target else 0):
         middle = (low + high) // 2
-        reached = recall_at(middle) >= config.recall_target
+        reached = recall_at(middle).min() >= config.recall_target
         low, high = (low, middle) if reached else (middle, high)
     for _ in range(LAST_STEPS):
         tuned = index.with_effort(high)
         quality = quality_of(exact, tuned, questions, confidence=config.confidence)
         if quality.reaches(config.recall_target, config.poor_share_target) or high == effort_max:
             break
-        if recall < config.recall_target:
+        if recall.min() < config.recall_target:
             break
         high = min(-(-5 * high // 4), effort_max)
     return tuned, quality
