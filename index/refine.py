@@ -6,6 +6,7 @@ Shape key: `N` stored vectors, `E` entries, `Q` queries, `C` candidates, `K` nei
 `D` dimensions.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,9 +17,8 @@ from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
 
 Number = TypeVar("Number", np.int64, np.float32)
 
-SPARE_FROM, SPARE_UP_TO = 10, 100
-"""Neighbors between which the spare candidates grow with k: the very nearest need as many as ten,
-and many need fewer for each, since those in doubt are around the last."""
+SPARE_FROM = 10
+"""Neighbors from which on each needs fewer spare candidates: those in doubt are around the last."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class ExactScores:
 
 
 def num_candidates(k: int, refine: int) -> int:
-    """Return how many candidates are scored again for k neighbors, about `refine` for each."""
-    return k + min(max(k, SPARE_FROM), SPARE_UP_TO) * (refine - 1)
+    """Return how many candidates are scored again: `refine` for each of the first ten."""
+    return k + math.ceil(max(SPARE_FROM, math.sqrt(SPARE_FROM * k))) * (refine - 1)
 
 
 def _taken(values_QC: npt.NDArray[Number], place_QK: Rows) -> npt.NDArray[Number]:
