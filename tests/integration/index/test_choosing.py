@@ -1,5 +1,6 @@
 """The build's choice: what it takes, what it tells, and that the gate sees the same."""
 
+import numpy as np
 import pytest
 
 from index.build import load_build, write_build
@@ -40,7 +41,8 @@ def test_exact_search_is_taken_while_it_is_enough(config: IndexConfig, reason: s
 
 
 def test_where_exact_search_is_slow_the_inverted_file_is_tuned_and_taken() -> None:
-    vectors = clustered_vectors(12_000, 64, num_clusters=400)
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 8)))
+    vectors = (unit_vectors(12_000, 8) @ basis.T).astype(np.float32)
     chosen = choose(vectors, changed(recall_target=0.9))
     assert chosen.approximate is not None
     assert chosen.approximate.inner.kind == "ivf_rabitq"

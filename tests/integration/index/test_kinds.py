@@ -66,7 +66,7 @@ def test_nearly_all_true_neighbors_are_found(kind: ApproximateKind, hub: bool, k
     exact, entries = exact_of(vectors[:2_800], hub=hub)
     wide = build_index(kind, exact, entries, CONFIG).with_effort(EFFORT_OF_ALL)
     queries = vectors[2_800:]
-    assert reached_share(wide.search(queries, k=k), exact.search(queries, k=k)) > 0.95
+    assert reached_share(wide.search(queries, k=k), exact.search(queries, k=k)) > 0.9
 
 
 @every_kind
