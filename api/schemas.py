@@ -155,7 +155,7 @@ class ParamsBody(_Strict):
 
     exact: bool = Field(False, description="search exactly, not with the approximate index")
     ef_search: Annotated[int, Field(ge=1, le=EF_SEARCH_MAX)] | None = Field(
-        None, description="beam width of the approximate search; the build's own if absent"
+        None, description="beam width or lists probed; the build's own if absent"
     )
     purpose: Purpose | None = Field(None, description=PURPOSE_TEXT)
 

@@ -68,7 +68,7 @@ def measure(num_users: int, dim: int, *, seed: int) -> dict[str, Any]:
     """Build, publish, open and search once; return all figures with what they depend on."""
     generator = np.random.default_rng(seed)
     vectors, queries = draw_vectors(num_users, dim, generator)
-    config = IndexConfig(exact_up_to=0)
+    config = IndexConfig(kind="hnsw")
     with tempfile.TemporaryDirectory() as name:
         workspace = Workspace.create(Path(name))
         figures, directory = measure_build(workspace, build_input(vectors, generator), config)

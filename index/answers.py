@@ -80,7 +80,7 @@ class NeighborRequest:
         known_violators: Search among known violators instead of everyone.
         filter: Conditions on the users returned.
         exact: Search exactly although the build has an approximate index.
-        ef_search: Beam width of the approximate search, 1 to 4,096; the build's own if absent.
+        ef_search: Beam width or lists probed, 1 to 4,096; the build's own if absent.
         explain: Also split each similarity into channels.
         count: What k counts. "users": users, no more than a quarter of the places to those who
             share a vector while others could fill them. "behaviors": distinct vectors, one hit

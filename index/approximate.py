@@ -17,14 +17,15 @@ from index.distinct import Entries
 from index.errors import BuildCorrupt
 from index.vectors import Floats, Neighbors, Rows, Vectors
 
-IndexKind = Literal["exact", "hnsw"]
+ApproximateKind = Literal["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"]
+IndexKind = Literal["exact"] | ApproximateKind
 
 
 class EntryIndex(Protocol):
     """Finds entries; an instance is never changed, so threads may share it."""
 
     @property
-    def kind(self) -> IndexKind:
+    def kind(self) -> ApproximateKind:
         """What it is called in manifests and answers."""
         ...
 
@@ -41,6 +42,11 @@ class EntryIndex(Protocol):
     @property
     def effort(self) -> int:
         """What a search spends where it names nothing: the beam of a graph, lists to probe."""
+        ...
+
+    @property
+    def refine(self) -> int:
+        """Candidates scored again, exactly, for each neighbor; 1 where scores are exact anyway."""
         ...
 
     def with_effort(self, effort: int) -> "EntryIndex":

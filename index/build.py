@@ -8,7 +8,7 @@
       penalties.npy      hub correction of every row (absent without it)
       penalties_*.npy    the same for the similarities of each purpose
       entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
-      hnsw.faiss         the graph (absent in small builds)
+      hnsw.faiss or ivf.faiss   the approximate index (absent where all search is exact)
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
 
@@ -29,14 +29,15 @@ import numpy as np
 from index.answers import NeighborRequest
 from index.approximate import ApproximateIndex
 from index.build_input import BuildInput, check_input
+from index.choosing import Chosen, choose_index
 from index.config import IndexConfig
 from index.costs import SearchCosts, measure_costs
 from index.distinct import Entries, group_identical
 from index.errors import BuildCorrupt, PurposeUnavailable
 from index.exact import ExactIndex
 from index.filters import FilterTable
-from index.hnsw import HnswIndex
 from index.hubness import hub_penalty
+from index.kinds import load_index
 from index.manifest import (
     Manifest,
     describe_files,
@@ -45,7 +46,6 @@ from index.manifest import (
     write_manifest,
 )
 from index.purposes import View, scale_of
-from index.recall import tune_effort
 from index.slices import SLICES_BYTES, SliceCache
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors
@@ -64,10 +64,10 @@ BUILD_ID = re.compile(r"b\d{20}-[0-9a-f]{6}")
 
 @dataclass(frozen=True)
 class _Indexed:
-    """What indexing the vectors gave; small builds are searched exactly."""
+    """What indexing the vectors gave."""
 
     entries: Entries
-    approximate: ApproximateIndex | None
+    chosen: Chosen
     costs: SearchCosts | None
 
 
@@ -80,7 +80,7 @@ class Build:
         violator_rows: Rows of known violators, ascending: row v of `violators` is violator_rows[v].
         violators: Exact view of known violators.
         entries: Which rows share a vector; known violators first.
-        approximate: Approximate view of all users; None in small builds.
+        approximate: Approximate view of all users; None where all search is exact.
         purposes: Ways to compare users that have block weights of their own.
         slices: Views of the users that filters let through.
     """
@@ -227,7 +227,7 @@ def load_build(
         violator_rows,
         violators,
         entries,
-        _load_approximate(directory, manifest, entries, penalties[AS_STORED], search_threads),
+        _load_approximate(directory, manifest, entries, everyone, search_threads),
         {
             name: View(*exact[name], None, scale_of(manifest.blocks, weights))
             for name, weights in manifest.purposes.items()
@@ -264,7 +264,7 @@ def add_file(directory: Path, name: str, content: bytes) -> None:
 def _write_index(
     directory: Path, build: BuildInput, users: UserTable, config: IndexConfig
 ) -> _Indexed:
-    """Write the vectors, both views, the hub correction, and the graph where there is to be one."""
+    """Write the vectors, both views, the hub correction, and the approximate index if any."""
     vectors_ND = build.vectors_ND
     entries = group_identical(vectors_ND).preferring(users.label_N == 1, users.num_events_N)
     entries.save(directory)
@@ -278,14 +278,13 @@ def _write_index(
             np.save(directory / _penalty_files([purpose])[purpose], own_N)
     np.save(directory / VECTORS_FILE, vectors_ND)
     np.save(directory / VIOLATORS_FILE, vectors_ND[users.violator_rows])
-    if len(vectors_ND) <= config.exact_up_to:
-        return _Indexed(entries, None, None)
-    graph = HnswIndex.build(vectors_ND, entries, config, penalty_N=penalty_N)
-    graph.save(directory)
-    approximate = ApproximateIndex(entries, graph)
     exact = ExactIndex(vectors_ND, penalty_N)
-    approximate = tune_effort(exact, approximate, config)
-    return _Indexed(entries, approximate, measure_costs(exact, approximate, seed=config.seed))
+    chosen = choose_index(exact, entries, config)
+    if chosen.approximate is None:
+        return _Indexed(entries, chosen, None)
+    chosen.approximate.inner.save(directory)
+    costs = measure_costs(exact, chosen.approximate, seed=config.seed)
+    return _Indexed(entries, chosen, costs)
 
 
 def _promise(
@@ -297,7 +296,7 @@ def _promise(
     now: datetime,
 ) -> Manifest:
     """Return the manifest of a folder that is complete but for it."""
-    approximate = indexed.approximate
+    approximate = indexed.chosen.approximate
     return Manifest(
         build_id=directory.name.removeprefix(STAGING_PREFIX),
         space_id=build.space_id,
@@ -310,6 +309,8 @@ def _promise(
         dim=build.vectors_ND.shape[1],
         index="exact" if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
+        refine=None if approximate is None else approximate.inner.refine,
+        choice=indexed.chosen.choice,
         costs=indexed.costs,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
@@ -340,16 +341,17 @@ def _load_approximate(
     directory: Path,
     manifest: Manifest,
     entries: Entries,
-    penalty_N: Floats | None,
+    everyone: ExactIndex,
     search_threads: int,
 ) -> ApproximateIndex | None:
-    if manifest.effort is None:
+    if manifest.index == "exact" or manifest.effort is None or manifest.refine is None:
         return None
-    graph = HnswIndex.load(
+    return load_index(
+        manifest.index,
         directory,
-        dim=manifest.dim,
-        penalty_N=penalty_N,
+        everyone,
+        entries,
         effort=manifest.effort,
+        refine=manifest.refine,
         num_threads=search_threads,
     )
-    return ApproximateIndex(entries, graph)

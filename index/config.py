@@ -1,13 +1,21 @@
 """Settings of the index and of its gate; the defaults are the benchmarked ones."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
 class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     """How an index is built and served."""
 
+    kind: Literal["auto", "exact", "hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"] = Field(
+        "auto", description="what finds neighbors among everyone; auto measures and chooses"
+    )
     exact_up_to: int = Field(
-        5_000, ge=0, description="builds of up to this many users get no graph, all search is exact"
+        5_000, ge=0, description="users up to which auto takes exact search unmeasured"
+    )
+    exact_budget_ms: float = Field(
+        2.0, ge=0, description="time of one query up to which auto takes exact search"
     )
     m: int = Field(16, ge=4, le=128, description="links per node of the HNSW graph")
     ef_construction: int = Field(
@@ -17,20 +25,31 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
         64, ge=8, le=4_096, description="least beam width while searching the graph"
     )
     ef_search_max: int = Field(
-        1_024, ge=8, le=4_096, description="beam width up to which a build doubles it by itself"
+        1_024, ge=8, le=4_096, description="beam width up to which a build widens it by itself"
     )
     recall_target: float = Field(
-        0.99, ge=0, le=1, description="recall@10 at which a build stops widening the beam"
+        0.99, ge=0, le=1, description="lower bound of recall@10 and recall@100 to tune for"
+    )
+    poor_share_target: float = Field(
+        0.001, ge=0, le=1, description="upper bound of the share of queries with a recall below .5"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of these one-sided bounds")
+    tuning_queries: int = Field(
+        3_000,
+        ge=100,
+        le=100_000,
+        description="queries that an index is tuned on; none below .5 "
+        "among 3,000 prove one in 1,000",
     )
     build_threads: int = Field(
-        1, ge=1, le=64, description="threads building the graph; above 1 no two builds are the same"
+        1, ge=1, le=64, description="threads building the index; above 1 no two graphs are the same"
     )
     search_threads: int = Field(
         1,
         ge=1,
         le=64,
-        description="threads of a large exact search, and of a graph search with several queries "
-        "at once",
+        description="threads of a large exact search, and of an approximate one with several "
+        "queries at once",
     )
     filter_bytes: int = Field(
         256 * 2**20,
@@ -46,7 +65,7 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     hub_nearest: int = Field(
         10, ge=1, le=100, description="nearest of those users that are averaged"
     )
-    seed: int = Field(1, ge=0, lt=2**31, description="seed of the graph and of the sample")
+    seed: int = Field(1, ge=0, lt=2**31, description="seed of the index and of the samples")
     stale_after_seconds: float = Field(
         172_800.0, gt=0, description="age of a build from which answers say that they are stale"
     )
@@ -62,15 +81,17 @@ class GateConfig(BaseModel, frozen=True, extra="forbid"):
     """What a build must show before it is published."""
 
     recall_min: float = Field(
-        0.95, ge=0, le=1, description="least lower bound of recall@k against exact search"
+        0.98, ge=0, le=1, description="least lower bound of recall@10 and of recall@100"
     )
-    k: int = Field(10, ge=1, le=100, description="neighbors per query when recall is measured")
-    queries: int = Field(1_000, ge=10, le=100_000, description="users sampled as queries")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="of that one-sided lower bound")
-    poor_recall: float = Field(
-        0.5, gt=0, le=1, description="a query whose recall is below this counts as poor"
+    queries: int = Field(3_000, ge=10, le=100_000, description="queries, half of them stored users")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of these one-sided bounds")
+    poor_share_max: float = Field(
+        0.003,
+        ge=0,
+        le=1,
+        description="largest upper bound of the share of queries with a recall below .5; 3,000 "
+        "queries of which four are that poor prove no less",
     )
-    poor_share_max: float = Field(0.05, ge=0, le=1, description="largest share of poor queries")
     shrink_max: float = Field(
         0.1, ge=0, le=1, description="largest share of users lost against the live build"
     )

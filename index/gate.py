@@ -19,7 +19,7 @@ from index.build import RISK_DIR, Build
 from index.config import GateConfig
 from index.errors import BuildCorrupt
 from index.exact import ExactIndex
-from index.recall import lower_bound, recall_per_query, sample_rows
+from index.tuning import POOR_RECALL, ask, quality_of
 from index.vectors import Vectors, first_faulty_row, row_blocks
 
 REPORT_FILE = "report.json"
@@ -213,28 +213,26 @@ def _num_different(view_VD: Vectors, staged: Build) -> int:
 def _check_recall(
     exact: ExactIndex, approximate: ApproximateIndex, config: GateConfig
 ) -> list[Check]:
-    generator = np.random.default_rng(config.seed)
-    population = exact.num_vectors
-    rows_Q = sample_rows(population, num=config.queries, generator=generator)
-    num = len(rows_Q)
-    recall_Q = recall_per_query(exact, approximate, rows_Q, k=config.k)
-    mean = float(recall_Q.mean())
-    bound = lower_bound(mean, num=num, population=population, confidence=config.confidence)
-    poor = float((recall_Q < config.poor_recall).mean())
-    return [
+    """Ask what tuning asked, of other users."""
+    generator = np.random.default_rng([config.seed, config.queries, 1])
+    questions = ask(exact, num=config.queries, generator=generator)
+    quality = quality_of(exact, approximate, questions, confidence=config.confidence)
+    checks = [
         Check(
-            "recall_lower_bound",
+            f"recall_at_{k}_lower_bound",
             bound >= config.recall_min,
             bound,
             config.recall_min,
-            f"recall@{config.k} is {mean:.4f} over {num:,} queries",
-        ),
-        Check(
-            "poor_queries_share",
-            poor <= config.poor_share_max,
-            poor,
-            config.poor_share_max,
-            f"{int((recall_Q < config.poor_recall).sum()):,} of {num:,} queries have a recall "
-            f"below {config.poor_recall}",
-        ),
+            f"recall@{k} is {quality.recall[k]:.4f} over {quality.num_queries:,} queries",
+        )
+        for k, bound in quality.recall_bound.items()
     ]
+    poor = Check(
+        "poor_queries_upper_bound",
+        quality.poor_bound <= config.poor_share_max,
+        quality.poor_bound,
+        config.poor_share_max,
+        f"{quality.num_poor:,} of {quality.num_queries:,} queries have a recall "
+        f"below {POOR_RECALL}",
+    )
+    return [*checks, poor]

@@ -10,7 +10,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from index.approximate import IndexKind
+from index.approximate import ApproximateKind
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.errors import BuildCorrupt
@@ -102,7 +102,7 @@ class HnswIndex:
         return cls(graph, dim, _square_length(penalty_N), effort, num_threads)
 
     @property
-    def kind(self) -> IndexKind:
+    def kind(self) -> ApproximateKind:
         """What it is called in manifests and answers."""
         return "hnsw"
 
@@ -110,6 +110,11 @@ class HnswIndex:
     def num_entries(self) -> int:
         """E."""
         return int(self.graph.ntotal)
+
+    @property
+    def refine(self) -> int:
+        """One: the graph holds the vectors."""
+        return 1
 
     def with_effort(self, effort: int) -> "HnswIndex":
         """Return the same graph, searched with another beam."""

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from index.approximate import IndexKind
+from index.choice import Choice
 from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.errors import BuildCorrupt, BuildIncompatible
@@ -44,6 +45,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         index: What finds neighbors among everyone.
         effort: Beam width or lists probed that reached the recall target; None if exact.
+        refine: Candidates scored again for each neighbor, 1 for none; None if exact.
+        choice: Why the build is searched so, and what was measured.
         purposes: Purpose to block to weight, where queries may be weighted otherwise.
         costs: What searches cost where it was made; None if exact.
         config: How the index was built.
@@ -63,6 +66,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     dim: int
     index: IndexKind
     effort: int | None
+    refine: int | None
+    choice: Choice
     costs: SearchCosts | None = None
     hub_corrected: bool
     blocks: tuple[BlockSpec, ...]

@@ -143,7 +143,7 @@ def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -
     if request.k * (1 + request.members) > INLINE_K_MAX:
         return False
     is_exact = request.exact or request.known_violators or not request.compares_as_stored
-    if service.search_mode == "hnsw" and not is_exact:
+    if service.search_mode != "exact" and not is_exact:
         return True
     num_users = service.num_violators if request.known_violators else service.num_users
     return num_users * service.dim <= call.services.config.inline_max_multiplications

@@ -34,7 +34,7 @@ FATAL_FILES = (
     "store/durable.py",
     "store/locks.py",
 )
-CONFIG = IndexConfig(exact_up_to=0)
+CONFIG = IndexConfig(kind="hnsw")
 
 
 def stage(workspace: Workspace, seed: int) -> Path:

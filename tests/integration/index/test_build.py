@@ -21,7 +21,7 @@ from tests.index_fakes import (
     write_rings_and_risk,
 )
 
-WITH_GRAPH = IndexConfig(exact_up_to=0)
+WITH_GRAPH = IndexConfig(kind="hnsw")
 
 
 def test_build_comes_back_as_it_was_handed_over(workspace: Workspace) -> None:
@@ -53,16 +53,17 @@ def test_same_input_gives_the_same_files(workspace: Workspace) -> None:
     assert read_manifest(first).files == read_manifest(second).files
 
 
-def test_small_builds_have_no_graph(workspace: Workspace) -> None:
-    config = IndexConfig(exact_up_to=5)
+def test_small_builds_are_searched_exactly_and_say_why(workspace: Workspace) -> None:
+    config = IndexConfig(exact_up_to=5, exact_budget_ms=0)
     small = write_build(workspace, build_input(unit_vectors(5)), config, now=NOW)
     large = write_build(workspace, build_input(unit_vectors(6)), config, now=NOW)
     assert load_build(small).approximate is None
-    assert load_build(large).approximate is not None
+    assert "exact_up_to" in read_manifest(small).choice.reason
+    assert read_manifest(large).choice.candidates
 
 
 def test_hub_correction_can_be_left_out(workspace: Workspace) -> None:
-    config = IndexConfig(exact_up_to=0, hub_correction=False)
+    config = IndexConfig(kind="hnsw", hub_correction=False)
     vectors = unit_vectors(60)
     build = load_build(write_build(workspace, build_input(vectors), config, now=NOW))
     assert build.everyone.penalty_N is None

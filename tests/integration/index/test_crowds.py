@@ -20,7 +20,7 @@ REQUESTS = (NeighborRequest(k=10), NeighborRequest(k=10, count="behaviors"))
 
 
 def service_of(folder: Path, vectors: Vectors) -> LookalikeService:
-    config = IndexConfig(exact_up_to=0)
+    config = IndexConfig(kind="hnsw")
     staged = write_build(Workspace.create(folder), build_input(vectors), config, now=NOW)
     return LookalikeService(
         load_build(staged), FakeEmbedder(dim=DIM), None, config, clock=lambda: NOW

@@ -14,7 +14,7 @@ from index.gate import Check, GateReport, gate
 from store.workspace import Workspace
 from tests.index_fakes import NOW, build_input, clustered_vectors, unit_vectors, user_name
 
-WITH_GRAPH = IndexConfig(exact_up_to=0)
+WITH_GRAPH = IndexConfig(kind="hnsw")
 
 
 def stage(workspace: Workspace, given: BuildInput, config: IndexConfig = WITH_GRAPH) -> Build:
@@ -50,13 +50,14 @@ def test_good_build_passes(workspace: Workspace) -> None:
     report = report_of(staged, staged, violators=[user_name(3), user_name(5)])
     assert report.passed, report
     assert report.verdict == "passed"
-    assert check(report, "recall_lower_bound").value > 0.98
+    assert check(report, "recall_at_10_lower_bound").value > 0.98
+    assert check(report, "recall_at_100_lower_bound").value > 0.98
 
 
 def test_exact_builds_need_no_recall(workspace: Workspace) -> None:
     staged = stage(workspace, build_input(unit_vectors(20)), IndexConfig())
     names = [check.name for check in report_of(staged).checks]
-    assert "recall_lower_bound" not in names
+    assert not [name for name in names if "recall" in name]
 
 
 def test_a_build_without_the_risk_that_the_live_one_has_is_refused(workspace: Workspace) -> None:
@@ -90,7 +91,12 @@ def test_a_build_of_an_earlier_time_than_the_live_one_is_refused(workspace: Work
 
 def test_counts_are_whole_numbers_and_shares_are_not(workspace: Workspace) -> None:
     staged = stage(workspace, build_input(clustered_vectors(200, 16, num_clusters=5)))
-    shares = {"users_lost_share", "recall_lower_bound", "poor_queries_share"}
+    shares = {
+        "users_lost_share",
+        "recall_at_10_lower_bound",
+        "recall_at_100_lower_bound",
+        "poor_queries_upper_bound",
+    }
     for one in report_of(staged, staged).to_dict()["checks"]:
         kinds = {type(one["value"]), type(one["threshold"])}
         assert kinds == ({float} if one["name"] in shares else {int}), one
@@ -98,11 +104,11 @@ def test_counts_are_whole_numbers_and_shares_are_not(workspace: Workspace) -> No
 
 def test_graph_that_loses_neighbors_is_refused(workspace: Workspace) -> None:
     """A narrow beam over points without any structure misses most neighbors."""
-    poor = IndexConfig(exact_up_to=0, m=4, ef_construction=8, ef_search=8, ef_search_max=8)
+    poor = IndexConfig(kind="hnsw", m=4, ef_construction=8, ef_search=8, ef_search_max=8)
     staged = stage(workspace, build_input(unit_vectors(2_000, 64)), poor)
     report = report_of(staged)
-    assert not check(report, "recall_lower_bound").passed
-    assert not check(report, "poor_queries_share").passed
+    assert not check(report, "recall_at_10_lower_bound").passed
+    assert not check(report, "poor_queries_upper_bound").passed
     assert report.verdict == "refused"
     assert not report.may_go_live
 

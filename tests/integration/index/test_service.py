@@ -64,7 +64,7 @@ def service_of(
     vectors: Vectors = VECTORS,
     violators: Sequence[int] = VIOLATORS,
 ) -> LookalikeService:
-    config = config or IndexConfig(exact_up_to=0, ef_search=200)
+    config = config or IndexConfig(kind="hnsw", ef_search=200)
     given = build_input(vectors, violators=violators)
     publish_build(workspace, given, config, write_extra=write_rings_and_risk)
     return open_fake_service(workspace, config=config)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from index.choice import Choice
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, BuildIncompatible
 from index.manifest import (
@@ -39,6 +40,8 @@ def manifest_of(folder: Path, format_version: int = FORMAT_VERSION) -> Manifest:
         dim=12,
         index="exact",
         effort=None,
+        refine=None,
+        choice=Choice(reason="few users"),
         hub_corrected=True,
         blocks=BLOCKS,
         config=IndexConfig(),

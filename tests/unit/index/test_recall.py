@@ -1,29 +1,7 @@
 import numpy as np
 import pytest
 
-from index.approximate import ApproximateIndex
-from index.config import IndexConfig
-from index.distinct import group_identical
-from index.exact import ExactIndex
-from index.hnsw import HnswIndex
-from index.recall import lower_bound, recall_per_query, sample_rows, tune_effort
-from index.vectors import Vectors
-from tests.index_fakes import unit_vectors
-
-
-def build(vectors: Vectors, config: IndexConfig) -> ApproximateIndex:
-    entries = group_identical(vectors)
-    return ApproximateIndex(entries, HnswIndex.build(vectors, entries, config))
-
-
-def test_recall_is_the_share_of_true_neighbors_found() -> None:
-    vectors = unit_vectors(200)
-    graph = build(vectors, IndexConfig(ef_search=200))
-    rows = np.arange(50)
-    assert recall_per_query(ExactIndex(vectors), graph, rows, k=10).mean() == 1.0
-    half = build(vectors[:100], IndexConfig())
-    recall = recall_per_query(ExactIndex(vectors), half, rows, k=10).mean()
-    assert 0.3 < recall < 0.7
+from index.recall import lower_bound, sample_rows, share_upper_bound
 
 
 def test_bound_is_below_the_mean_and_tightens() -> None:
@@ -45,29 +23,27 @@ def test_bound_holds_as_often_as_it_says() -> None:
     assert np.mean(np.array(bounds) > true_mean) < 0.07
 
 
-def test_beam_is_as_narrow_as_the_target_allows() -> None:
-    vectors = unit_vectors(2_000, 32)
-    exact = ExactIndex(vectors)
-    config = IndexConfig(m=8, ef_construction=20, ef_search=8, recall_target=0.9)
-    graph = build(vectors, config)
-    tuned = tune_effort(exact, graph, config)
-    rows = sample_rows(2_000, num=400, generator=np.random.default_rng(5))
-    assert 16 <= tuned.inner.effort < 1_024
-    assert recall_per_query(exact, tuned, rows, k=10).mean() > 0.87
-    easy = config.model_copy(update={"recall_target": 0.0})
-    assert tune_effort(exact, graph, easy).inner.effort == 8
-
-
-def test_beam_stays_below_its_limit() -> None:
-    vectors = unit_vectors(500, 32)
-    config = IndexConfig(ef_search=8, ef_search_max=20, recall_target=1.0)
-    graph = build(vectors, config)
-    assert tune_effort(ExactIndex(vectors), graph, config).inner.effort == 20
-
-
 def test_sample_is_all_where_there_are_few() -> None:
     generator = np.random.default_rng(0)
     assert sample_rows(5, num=100, generator=generator).tolist() == [0, 1, 2, 3, 4]
     drawn = sample_rows(1_000, num=100, generator=generator)
     assert len(set(drawn.tolist())) == 100
     assert (np.diff(drawn) > 0).all()
+
+
+def test_no_poor_query_among_three_thousand_proves_one_in_a_thousand() -> None:
+    drawn = {"num": 3_000, "population": 10**6}
+    assert share_upper_bound(0, **drawn, confidence=0.95) < 0.001
+    assert share_upper_bound(1, **drawn, confidence=0.95) > 0.001
+    assert share_upper_bound(0, num=300, population=10**6, confidence=0.95) > 0.005
+    assert share_upper_bound(5, num=5, population=10**6, confidence=0.95) == 1.0
+    assert share_upper_bound(2, num=100, population=100, confidence=0.95) == 0.02
+
+
+def test_upper_bound_of_a_share_holds_as_often_as_it_says() -> None:
+    true_share, num = 0.01, 500
+    found = np.random.default_rng(0).binomial(num, true_share, 2_000)
+    bounds = [
+        share_upper_bound(int(one), num=num, population=10**9, confidence=0.95) for one in found
+    ]
+    assert np.mean(np.array(bounds) < true_share) < 0.06

@@ -1,0 +1,49 @@
+"""Why a build is searched as it is: plain values for its manifest."""
+
+from pydantic import BaseModel
+
+from index.approximate import ApproximateKind
+
+
+class Candidate(BaseModel, frozen=True, extra="forbid"):
+    """An index that was built and tuned, and what it showed.
+
+    Attributes:
+        effort: Beam width or lists probed.
+        refine: Candidates scored again for each neighbor, 1 for none.
+        recall_at_10: Mean over the queries; `..._bound` is its lower bound, `..._100` likewise.
+        num_poor: Queries with a recall below .5 among `num_queries`.
+        poor_share_bound: Upper bound of the share of such queries.
+        microseconds: Median time of one query, one thread.
+        build_seconds: Time to build, without tuning, which took `tuning_seconds`.
+        reached: True when both bounds are within the target.
+    """
+
+    kind: ApproximateKind
+    effort: int
+    refine: int
+    recall_at_10: float
+    recall_at_10_bound: float
+    recall_at_100: float
+    recall_at_100_bound: float
+    num_queries: int
+    num_poor: int
+    poor_share_bound: float
+    microseconds: float
+    build_seconds: float
+    tuning_seconds: float
+    reached: bool
+
+
+class Choice(BaseModel, frozen=True, extra="forbid"):
+    """Why a build is searched as it is.
+
+    Attributes:
+        reason: In a sentence.
+        exact_milliseconds: Median time of one exact query; None where it wasn't measured.
+        candidates: The indexes that were built and tuned, in this order.
+    """
+
+    reason: str
+    exact_milliseconds: float | None = None
+    candidates: tuple[Candidate, ...] = ()

@@ -1,0 +1,159 @@
+"""The choice of what finds neighbors among everyone, made by the build and told in its manifest.
+
+Exact search is taken while a query stays within the time allowed. Else the cheapest index to build
+is tuned first, and the next only where it misses the target: an inverted file of bits takes a tenth
+of a graph's time to build and answers about as fast. Where none reaches the target, all search is
+exact: slow, and right.
+
+Shape key: `N` stored vectors.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from index.approximate import ApproximateIndex, ApproximateKind
+from index.choice import Candidate, Choice
+from index.config import IndexConfig
+from index.distinct import Entries
+from index.exact import ExactIndex
+from index.ivf import InvertedFile
+from index.kinds import build_index, effort_max
+from index.tuning import TIMED_QUERIES, Quality, Questions, ask, microseconds, quality_of, tune
+
+AUTO_KINDS: tuple[ApproximateKind, ...] = ("ivf_rabitq", "hnsw")
+EXACT_TIMED = 7
+REFINE_WIDER = 4
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An index, None for exact search, and why."""
+
+    approximate: ApproximateIndex | None
+    choice: Choice
+
+
+def choose_index(exact: ExactIndex, entries: Entries, config: IndexConfig) -> Chosen:
+    """Build what `config.kind` names, or what this gallery needs on this machine."""
+    num_users = exact.num_vectors
+    if config.kind == "exact":
+        return Chosen(None, Choice(reason="the settings name exact search"))
+    if config.kind == "auto" and num_users <= config.exact_up_to:
+        reason = f"{num_users:,} users are no more than the {config.exact_up_to:,} of exact_up_to"
+        return Chosen(None, Choice(reason=reason))
+    generator = np.random.default_rng([config.seed, config.tuning_queries])
+    drawn = np.sort(generator.choice(num_users, min(num_users, EXACT_TIMED), replace=False))
+    exact_ms = round(microseconds(exact, exact.vectors_ND[drawn]) / 1e3, 3)
+    if config.kind == "auto" and exact_ms <= config.exact_budget_ms:
+        reason = f"an exact query takes {exact_ms:.2g} ms of {config.exact_budget_ms:g} allowed"
+        return Chosen(None, Choice(reason=reason, exact_milliseconds=exact_ms))
+    questions = ask(exact, num=config.tuning_queries, generator=generator)
+    if config.kind != "auto":
+        index, candidate = _tried(config.kind, exact, entries, questions, config)
+        reason = f"the settings name {config.kind}"
+        return Chosen(
+            index, Choice(reason=reason, exact_milliseconds=exact_ms, candidates=(candidate,))
+        )
+    return _first_that_reaches(exact, entries, questions, config, exact_ms)
+
+
+def _first_that_reaches(
+    exact: ExactIndex,
+    entries: Entries,
+    questions: Questions,
+    config: IndexConfig,
+    exact_ms: float,
+) -> Chosen:
+    """Try the kinds in their order until one reaches the target in less time than exact search."""
+    candidates: list[Candidate] = []
+    for kind in AUTO_KINDS:
+        index, candidate = _tried(kind, exact, entries, questions, config)
+        candidates.append(candidate)
+        if candidate.reached and candidate.microseconds < 1e3 * exact_ms:
+            reason = (
+                f"an exact query takes {exact_ms:.2g} ms of {config.exact_budget_ms:g} allowed; "
+                f"{kind} reaches the target in {candidate.microseconds / 1e3:.2g} ms"
+            )
+            return Chosen(index, _told(reason, exact_ms, candidates))
+    tried = " nor ".join(AUTO_KINDS)
+    reason = f"neither {tried} reaches the target in less time than exact search"
+    return Chosen(None, _told(reason, exact_ms, candidates))
+
+
+def _told(reason: str, exact_ms: float, candidates: list[Candidate]) -> Choice:
+    return Choice(reason=reason, exact_milliseconds=exact_ms, candidates=tuple(candidates))
+
+
+def _tried(
+    kind: ApproximateKind,
+    exact: ExactIndex,
+    entries: Entries,
+    questions: Questions,
+    config: IndexConfig,
+) -> tuple[ApproximateIndex, Candidate]:
+    """Build and tune one kind."""
+    begin = time.perf_counter()
+    built = build_index(kind, exact, entries, config)
+    after = time.perf_counter()
+    index, quality = _tuned(exact, built, questions, config)
+    tuning_seconds = time.perf_counter() - after
+    inner = index.inner
+    timed = questions.part(TIMED_QUERIES).query_QD
+    return index, Candidate(
+        kind=kind,
+        effort=inner.effort,
+        refine=inner.refine,
+        recall_at_10=quality.recall[10],
+        recall_at_10_bound=quality.recall_bound[10],
+        recall_at_100=quality.recall[100],
+        recall_at_100_bound=quality.recall_bound[100],
+        num_queries=quality.num_queries,
+        num_poor=quality.num_poor,
+        poor_share_bound=quality.poor_bound,
+        microseconds=round(microseconds(index, timed), 1),
+        build_seconds=round(after - begin, 2),
+        tuning_seconds=round(tuning_seconds, 2),
+        reached=_reaches(quality, config),
+    )
+
+
+def _tuned(
+    exact: ExactIndex, built: ApproximateIndex, questions: Questions, config: IndexConfig
+) -> tuple[ApproximateIndex, Quality]:
+    """Tune the effort, and how many candidates are scored again where codes are compressed."""
+    most = effort_max(built.inner, config)
+    index, quality = tune(exact, built, questions, config, effort_max=most)
+    if not isinstance(built.inner, InvertedFile) or built.inner.refine == 1:
+        return index, quality
+    if not _reaches(quality, config):
+        wider = _refined(built, REFINE_WIDER * built.inner.refine)
+        return tune(exact, wider, questions, config, effort_max=most)
+    return _narrowed(exact, index, quality, questions, config)
+
+
+def _narrowed(
+    exact: ExactIndex,
+    index: ApproximateIndex,
+    quality: Quality,
+    questions: Questions,
+    config: IndexConfig,
+) -> tuple[ApproximateIndex, Quality]:
+    """Halve the candidates scored again while the target is still reached."""
+    while (refine := index.inner.refine // 2) > 1:
+        narrower = _refined(index, refine)
+        less = quality_of(exact, narrower, questions, confidence=config.confidence)
+        if not _reaches(less, config):
+            break
+        index, quality = narrower, less
+    return index, quality
+
+
+def _reaches(quality: Quality, config: IndexConfig) -> bool:
+    return quality.reaches(config.recall_target, config.poor_share_target)
+
+
+def _refined(index: ApproximateIndex, refine: int) -> ApproximateIndex:
+    assert isinstance(index.inner, InvertedFile)
+    return replace(index, inner=index.inner.with_refine(refine))

@@ -1,0 +1,239 @@
+"""Inverted files over distinct vectors, by FAISS: plain, in bytes, or in bits (RaBitQ).
+
+Vectors are put into lists around the centroids of a k-means, and a search reads the lists nearest
+to the query. In the compressed kinds it reads codes and scores the best candidates again, exactly.
+RaBitQ (Gao and Long, SIGMOD 2024) keeps one bit a dimension; its estimates need a random rotation
+first, without which a block that outweighs the others leaves most bits without meaning.
+
+Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` neighbors,
+`C` candidates.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+
+from index.approximate import ApproximateKind
+from index.config import IndexConfig
+from index.distinct import Entries
+from index.errors import BuildCorrupt
+from index.hubness import augment_gallery, augment_queries
+from index.refine import ExactScores, num_candidates
+from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
+
+FileKind = Literal["ivf_flat", "ivf_sq8", "ivf_rabitq"]
+
+FILE_NAME = "ivf.faiss"
+EXTRA_DIMS = 2
+WIDTH_STEP = 16
+"""Codes of a width that isn't a multiple of this are read five times slower."""
+BITS_MIN = 64
+LISTS_PER_ROOT = 4
+TRAIN_PER_LIST = 50
+ITERATIONS = 10
+PROBES = 8
+REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
+ADD_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class InvertedFile:
+    """Lists of entries by inner product, hub-corrected if built with penalties.
+
+    Attributes:
+        file: The lists behind what widens or rotates the vectors.
+        file_kind: How vectors are kept in the lists.
+        scores: Exact scores of the entries.
+        effort: Lists to probe where a search names no number.
+        refine: Candidates scored again for each neighbor; 1 where the lists hold the vectors.
+        num_threads: Threads of a search with several queries; one query takes one.
+    """
+
+    file: Any
+    file_kind: FileKind
+    scores: ExactScores
+    effort: int
+    refine: int
+    num_threads: int
+
+    @classmethod
+    def build(
+        cls,
+        vectors_ND: Vectors,
+        entries: Entries,
+        config: IndexConfig,
+        *,
+        kind: FileKind,
+        penalty_N: Floats | None = None,
+    ) -> "InvertedFile":
+        """Put one vector of each entry into about 4 sqrt(E) lists.
+
+        Centroids are learned on a sample, so the cost is about E x sqrt(E) x D and memory beside
+        the lists is bounded; with one thread the same input gives the same file.
+        """
+        faiss.omp_set_num_threads(config.build_threads)
+        rows_E = np.ascontiguousarray(entries.first_rows_E)
+        width = vectors_ND.shape[1] + (0 if penalty_N is None else EXTRA_DIMS)
+        num_lists = _num_lists(len(rows_E))
+        file = _empty_file(kind, width, num_lists, config.seed)
+        penalty_max = 0.0 if penalty_N is None else float(np.abs(penalty_N).max(initial=0.0))
+
+        def widened(rows: Rows) -> Vectors:
+            part = np.ascontiguousarray(vectors_ND[rows])
+            if penalty_N is None:
+                return part
+            return augment_gallery(part, penalty_N[rows], penalty_max=penalty_max)
+
+        generator = np.random.default_rng([config.seed, num_lists])
+        num_trained = min(len(rows_E), TRAIN_PER_LIST * num_lists)
+        file.train(widened(np.sort(generator.choice(rows_E, num_trained, replace=False))))
+        for block in row_blocks(len(rows_E), width * 4, block_bytes=ADD_BYTES):
+            file.add(widened(rows_E[block]))
+        scores = ExactScores(vectors_ND, rows_E, penalty_N)
+        probes = min(PROBES, num_lists)
+        return cls(file, kind, scores, probes, REFINE[kind], config.search_threads)
+
+    def save(self, directory: Path) -> None:
+        """Write the lists.
+
+        Raises:
+            OSError: If the disk does not take them.
+        """
+        try:
+            faiss.write_index(self.file, str(directory / FILE_NAME))
+        except RuntimeError as error:
+            raise OSError(f"{directory / FILE_NAME} can't be written: {error}") from error
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        scores: ExactScores,
+        *,
+        kind: FileKind,
+        effort: int,
+        refine: int,
+        num_threads: int,
+    ) -> "InvertedFile":
+        """Map what `save` wrote into memory where FAISS can, so that processes share it.
+
+        Raises:
+            BuildCorrupt: If the files don't fit together.
+        """
+        try:
+            file = faiss.read_index(str(directory / FILE_NAME), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise BuildCorrupt(f"the lists in {directory} can't be read: {error}") from error
+        width = scores.vectors_ND.shape[1] + (0 if scores.penalty_N is None else EXTRA_DIMS)
+        same_kind = type(_lists(file)) is type(_lists(_empty_file(kind, width, 1, 0)))
+        if not same_kind or file.d != width:
+            raise BuildCorrupt(f"the lists in {directory} do not fit its vectors")
+        return cls(file, kind, scores, effort, refine, num_threads)
+
+    @property
+    def kind(self) -> ApproximateKind:
+        """What it is called in manifests and answers."""
+        return self.file_kind
+
+    @property
+    def num_entries(self) -> int:
+        """E."""
+        return int(self.file.ntotal)
+
+    @property
+    def dim(self) -> int:
+        """D of the queries."""
+        return int(self.scores.vectors_ND.shape[1])
+
+    @property
+    def effort_max(self) -> int:
+        """The number of lists; all of them are an exact search but for the codes."""
+        return int(_lists(self.file).nlist)
+
+    def with_effort(self, effort: int) -> "InvertedFile":
+        """Return the same lists, of which another number is probed."""
+        return replace(self, effort=effort)
+
+    def with_refine(self, refine: int) -> "InvertedFile":
+        """Return the same lists, with another number of candidates scored again."""
+        return replace(self, refine=refine)
+
+    def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
+        """Return about the k entries with the largest (corrected) inner product for each query.
+
+        Args:
+            query_QD: Unit vectors, float32.
+            k: Entries per query; more lists are probed where they hold fewer.
+            effort: Lists to probe, at most all.
+        """
+        check_dim(query_QD, self.dim)
+        query = query_exact = np.ascontiguousarray(query_QD)
+        if self.scores.penalty_N is not None:
+            query = augment_queries(query)
+        wanted = num_candidates(k, self.refine)
+        faiss.omp_set_num_threads(self.num_threads if len(query) > 1 else 1)
+        probes = min(effort or self.effort, self.effort_max)
+        while True:
+            _, entry_QC = self.file.search(query, wanted, params=_probing(self.file_kind, probes))
+            if probes == self.effort_max or k > self.num_entries or (entry_QC[:, k - 1] >= 0).all():
+                return self.scores.best(query_exact, entry_QC, k=k)
+            probes = min(2 * probes, self.effort_max)
+
+
+def _num_lists(num_entries: int) -> int:
+    """Return about 4 sqrt(E) lists, of some vectors each even in a small gallery."""
+    return max(1, min(int(LISTS_PER_ROOT * math.sqrt(num_entries)), num_entries // 8))
+
+
+def _empty_file(kind: FileKind, width: int, num_lists: int, seed: int) -> Any:
+    """Return untrained lists behind a rotation (bits) or a widening (bytes).
+
+    Distances are Euclidean: all vectors of the gallery are equally long, so their order is that of
+    the inner product, and k-means is at home.
+    """
+    padded = -(-width // WIDTH_STEP) * WIDTH_STEP
+    if kind == "ivf_rabitq":
+        padded = max(padded, BITS_MIN)  # few dimensions get more than a bit each
+    quantizer = faiss.IndexFlatL2(width if kind == "ivf_flat" else padded)
+    lists: Any
+    transform: Any = None
+    if kind == "ivf_flat":
+        lists = faiss.IndexIVFFlat(quantizer, width, num_lists, faiss.METRIC_L2)
+    elif kind == "ivf_sq8":
+        bits = faiss.ScalarQuantizer.QT_8bit
+        lists = faiss.IndexIVFScalarQuantizer(quantizer, padded, num_lists, bits, faiss.METRIC_L2)
+        transform = faiss.RemapDimensionsTransform(width, padded, False)  # type: ignore[arg-type]  # wrong stub
+    else:
+        lists = faiss.IndexIVFRaBitQFastScan(quantizer, padded, num_lists, faiss.METRIC_L2)
+        transform = faiss.RandomRotationMatrix(width, padded)
+        transform.init(seed)
+    lists.cp.seed = seed + 1
+    lists.cp.niter = ITERATIONS
+    lists.cp.min_points_per_centroid = 1  # few users are no reason to warn
+    return lists if transform is None else faiss.IndexPreTransform(transform, lists)
+
+
+def _lists(file: Any) -> Any:
+    """Return the inverted file itself, without what stands before it."""
+    inner = faiss.downcast_index(file)
+    return (
+        faiss.downcast_index(inner.index) if isinstance(inner, faiss.IndexPreTransform) else inner
+    )
+
+
+@lru_cache(maxsize=256)
+def _probing(kind: FileKind, probes: int) -> Any:
+    """Return the parameters of a search; they are only read, so threads may share them."""
+    library: Any = faiss  # its stubs lack these
+    if kind == "ivf_flat":
+        return library.SearchParametersIVF(nprobe=probes)
+    if kind == "ivf_sq8":
+        inner = library.SearchParametersIVF(nprobe=probes)
+    else:
+        inner = library.IVFRaBitQSearchParameters(nprobe=probes, qb=8)
+    return library.SearchParametersPreTransform(index_params=inner)

@@ -1,0 +1,85 @@
+"""Every kind of approximate index: how it is built, read back, and how far it can be widened.
+
+Shape key: `N` stored vectors, `E` entries.
+"""
+
+from pathlib import Path
+from typing import assert_never
+
+import numpy as np
+
+from index.approximate import ApproximateIndex, ApproximateKind, EntryIndex
+from index.config import IndexConfig
+from index.distinct import Entries
+from index.exact import ExactIndex
+from index.hnsw import HnswIndex
+from index.ivf import InvertedFile
+from index.refine import ExactScores
+
+PROBED_SHARE_MAX = 0.25
+PROBED_ALWAYS = 64
+
+
+def build_index(
+    kind: ApproximateKind, exact: ExactIndex, entries: Entries, config: IndexConfig
+) -> ApproximateIndex:
+    """Build an index over the vectors of an exact one, with its hub correction."""
+    match kind:
+        case "hnsw":
+            graph = HnswIndex.build(exact.vectors_ND, entries, config, penalty_N=exact.penalty_N)
+            return ApproximateIndex(entries, graph)
+        case "ivf_flat" | "ivf_sq8" | "ivf_rabitq":
+            lists = InvertedFile.build(
+                exact.vectors_ND, entries, config, kind=kind, penalty_N=exact.penalty_N
+            )
+            return ApproximateIndex(entries, lists)
+        case _:
+            assert_never(kind)
+
+
+def load_index(
+    kind: ApproximateKind,
+    directory: Path,
+    exact: ExactIndex,
+    entries: Entries,
+    *,
+    effort: int,
+    refine: int,
+    num_threads: int,
+) -> ApproximateIndex:
+    """Map the index that a build of this kind saved.
+
+    Raises:
+        BuildCorrupt: If its files can't be read or don't fit the vectors.
+    """
+    inner: EntryIndex
+    match kind:
+        case "hnsw":
+            inner = HnswIndex.load(
+                directory,
+                dim=exact.dim,
+                penalty_N=exact.penalty_N,
+                effort=effort,
+                num_threads=num_threads,
+            )
+        case "ivf_flat" | "ivf_sq8" | "ivf_rabitq":
+            rows_E = np.ascontiguousarray(entries.first_rows_E)
+            inner = InvertedFile.load(
+                directory,
+                ExactScores(exact.vectors_ND, rows_E, exact.penalty_N),
+                kind=kind,
+                effort=effort,
+                refine=refine,
+                num_threads=num_threads,
+            )
+        case _:
+            assert_never(kind)
+    return ApproximateIndex(entries, inner)
+
+
+def effort_max(inner: EntryIndex, config: IndexConfig) -> int:
+    """Return the effort beyond which exact search is the better answer."""
+    if isinstance(inner, InvertedFile):
+        share = int(PROBED_SHARE_MAX * inner.effort_max)
+        return max(share, min(PROBED_ALWAYS, inner.effort_max))
+    return config.ef_search_max

@@ -1,0 +1,77 @@
+"""Exact scores for the candidates of a search in compressed codes.
+
+The stored vectors are read where the build has them, mapped, so that no second copy is kept.
+
+Shape key: `N` stored vectors, `E` entries, `Q` queries, `C` candidates, `K` neighbors,
+`D` dimensions.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
+
+Number = TypeVar("Number", np.int64, np.float32)
+
+SPARE_FROM = 10
+"""Neighbors from which on each needs fewer spare candidates: those in doubt are around the last."""
+
+
+@dataclass(frozen=True)
+class ExactScores:
+    """The exact scores of entries: inner products less the hub penalty.
+
+    Attributes:
+        vectors_ND: Stored vectors, float32.
+        rows_E: One row of each entry.
+        penalty_N: Subtracted from each row's inner product; None for no correction.
+    """
+
+    vectors_ND: Vectors
+    rows_E: Rows
+    penalty_N: Floats | None
+
+    def best(self, query_QD: Vectors, entry_QC: Rows, *, k: int) -> Neighbors:
+        """Return the k best of each query's candidates, best first, in bounded memory.
+
+        Args:
+            query_QD: Unit vectors, float32.
+            entry_QC: Candidates, -1 where there are fewer than C, C >= k.
+            k: Entries per query.
+        """
+        num_queries, num_candidates = entry_QC.shape
+        found = Neighbors(
+            np.empty((num_queries, k), np.int64), np.empty((num_queries, k), np.float32)
+        )
+        for block in row_blocks(num_queries, 4 * num_candidates * self.vectors_ND.shape[1]):
+            entry, score = entry_QC[block], self._scores(query_QD[block], entry_QC[block])
+            if k < num_candidates:
+                kept = np.argpartition(-score, k - 1, axis=1)[:, :k]
+                entry, score = _taken(entry, kept), _taken(score, kept)
+            order = np.argsort(-score, axis=1, kind="stable")
+            found.rows_QK[block], found.score_QK[block] = _taken(entry, order), _taken(score, order)
+        return found
+
+    def _scores(self, query_QD: Vectors, entry_QC: Rows) -> Floats:
+        """Return the score of each candidate, -inf for none."""
+        rows_QC = self.rows_E[entry_QC]
+        score_QC: Floats = np.einsum("qcd,qd->qc", self.vectors_ND[rows_QC], query_QD)
+        if self.penalty_N is not None:
+            score_QC -= self.penalty_N[rows_QC]
+        if (entry_QC < 0).any():
+            score_QC[entry_QC < 0] = -np.inf
+        return score_QC
+
+
+def num_candidates(k: int, refine: int) -> int:
+    """Return how many candidates are scored again: `refine` for each of the first ten."""
+    return k + math.ceil(max(SPARE_FROM, math.sqrt(SPARE_FROM * k))) * (refine - 1)
+
+
+def _taken(values_QC: npt.NDArray[Number], place_QK: Rows) -> npt.NDArray[Number]:
+    """Do what `np.take_along_axis` does in half its time, which counts for one query."""
+    return values_QC[np.arange(len(values_QC))[:, None], place_QK]

@@ -1,0 +1,212 @@
+"""Tuning: the least effort at which an approximate index finds what was asked for.
+
+The queries are users drawn anew, each without itself, and as many points halfway between such a
+user and one of its neighbors. Those lie where users lie, but the index has never seen them: a
+stored vector is easier to find the way to, as newcomers' are not. True answers are found once, by
+exact search. Steps are taken on a part of the queries; the last word has all of them.
+
+Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from index.approximate import ApproximateIndex
+from index.config import IndexConfig
+from index.exact import ExactIndex
+from index.recall import SCORE_TOLERANCE, lower_bound, sample_rows, share_upper_bound
+from index.vectors import Floats, Rows, Vectors, row_blocks
+
+DEPTHS = (10, 100)
+POOR_RECALL = 0.5
+FIRST_QUERIES = 400
+TIMED_QUERIES = 200
+BISECTIONS = 3
+LAST_STEPS = 8
+GAIN_MIN = 0.0005
+
+Recalls = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Queries and what a true answer must reach.
+
+    Attributes:
+        query_QD: Unit vectors, float32.
+        own_Q: Row that is not to be counted, -1 for none.
+        floor_Q: For each k, the score of the true k-th neighbor.
+        count_Q: For each k, how many neighbors there are: k, or fewer in a small gallery.
+        population: Queries that the sample stands for: all users, and a point beside each.
+    """
+
+    query_QD: Vectors
+    own_Q: Rows
+    floor_Q: Mapping[int, Floats]
+    count_Q: Mapping[int, Rows]
+    population: int
+
+    def part(self, num: int) -> "Questions":
+        """Return `num` of the queries, evenly spread."""
+        chosen = np.unique(np.linspace(0, len(self.own_Q) - 1, num).astype(np.int64))
+        return Questions(
+            self.query_QD[chosen],
+            self.own_Q[chosen],
+            {k: floor[chosen] for k, floor in self.floor_Q.items()},
+            {k: count[chosen] for k, count in self.count_Q.items()},
+            self.population,
+        )
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What an index found.
+
+    Attributes:
+        recall: For each k, the mean over the queries.
+        recall_bound: For each k, the lower bound of that mean over all users.
+        num_queries: Q.
+        num_poor: Queries whose recall at some k is below .5.
+        poor_bound: The upper bound of the share of such users.
+    """
+
+    recall: Mapping[int, float]
+    recall_bound: Mapping[int, float]
+    num_queries: int
+    num_poor: int
+    poor_bound: float
+
+    def reaches(self, recall_min: float, poor_share_max: float) -> bool:
+        """Tell whether even the bounds are as asked."""
+        recall = min(self.recall_bound.values())
+        return recall >= recall_min and self.poor_bound <= poor_share_max
+
+
+def ask(exact: ExactIndex, *, num: int, generator: np.random.Generator) -> Questions:
+    """Draw `num` queries, half of them stored users, and find their true neighbors."""
+    rows_Q = sample_rows(exact.num_vectors, num=-(-num // 2), generator=generator)
+    stored = np.ascontiguousarray(exact.vectors_ND[rows_Q])
+    near = exact.search(stored, k=max(DEPTHS) + 1)
+    partner = near.rows_QK[:, : DEPTHS[0] + 1]
+    chosen = generator.integers(0, (partner >= 0).sum(axis=1))
+    between = stored + exact.vectors_ND[partner[np.arange(len(partner)), chosen]]
+    length = np.linalg.norm(between, axis=1, keepdims=True)
+    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored)
+    further = exact.search(np.ascontiguousarray(between), k=max(DEPTHS) + 1)
+    rows_QK = np.concatenate([near.rows_QK, further.rows_QK])
+    score_QK = np.concatenate([near.score_QK, further.score_QK])
+    own_Q = np.concatenate([rows_Q, np.full(len(between), -1)])
+    floors = {k: _kth(rows_QK, score_QK, own_Q, k) for k in DEPTHS}
+    return Questions(
+        np.concatenate([stored, between]).astype(np.float32),
+        own_Q,
+        {k: floor for k, (floor, _) in floors.items()},
+        {k: count for k, (_, count) in floors.items()},
+        2 * exact.num_vectors,
+    )
+
+
+def quality_of(
+    exact: ExactIndex, approximate: ApproximateIndex, questions: Questions, *, confidence: float
+) -> Quality:
+    """Measure recall at every depth, by scores computed here."""
+    recalls = {k: recall_of(exact, approximate, questions, k=k) for k in DEPTHS}
+    num = len(questions.own_Q)
+    poor = np.minimum.reduce(list(recalls.values())) < POOR_RECALL
+    means = {k: float(recall.mean()) for k, recall in recalls.items()}
+    drawn = {"num": num, "population": questions.population}
+    return Quality(
+        means,
+        {k: lower_bound(mean, **drawn, confidence=confidence) for k, mean in means.items()},
+        num,
+        int(poor.sum()),
+        share_upper_bound(int(poor.sum()), **drawn, confidence=confidence),
+    )
+
+
+def recall_of(
+    exact: ExactIndex, approximate: ApproximateIndex, questions: Questions, *, k: int
+) -> Recalls:
+    """Return the recall@k of each query.
+
+    A row counts as found when its true score reaches that of the exact k-th neighbor, within a
+    tolerance: which of two equal users is returned does not matter.
+    """
+    rows_QK = approximate.search(questions.query_QD, k=k + 1).rows_QK
+    is_own = rows_QK == questions.own_Q[:, None]
+    counted = (rows_QK >= 0) & ~(is_own & (questions.own_Q[:, None] >= 0))
+    counted &= np.cumsum(counted, axis=1) <= k
+    reached = np.empty(rows_QK.shape, dtype=bool)
+    for block in row_blocks(len(rows_QK), 4 * rows_QK.shape[1] * exact.dim):
+        rows = rows_QK[block]
+        score = np.einsum("qkd,qd->qk", exact.vectors_ND[rows], questions.query_QD[block])
+        if exact.penalty_N is not None:
+            score -= exact.penalty_N[rows]
+        reached[block] = score >= questions.floor_Q[k][block, None] - SCORE_TOLERANCE
+    count_Q = questions.count_Q[k]
+    found_Q = np.minimum((reached & counted).sum(axis=1), count_Q)
+    recall_Q: Recalls = np.where(count_Q > 0, found_Q / np.maximum(count_Q, 1), 1.0)
+    return recall_Q
+
+
+def tune(
+    exact: ExactIndex,
+    index: ApproximateIndex,
+    questions: Questions,
+    config: IndexConfig,
+    *,
+    effort_max: int,
+) -> tuple[ApproximateIndex, Quality]:
+    """Return the index at the least effort that reaches the target, and what it then finds.
+
+    Effort doubles from the index's own until the target is reached, and the last doubling is
+    bisected. Where even `effort_max` does not reach it, that is taken and the quality tells it.
+    """
+    first = questions.part(FIRST_QUERIES)
+
+    def recall_at(effort: int) -> npt.NDArray[np.float64]:
+        tuned = index.with_effort(effort)
+        return np.array([recall_of(exact, tuned, first, k=k).mean() for k in DEPTHS])
+
+    low, high = 0, min(index.inner.effort, effort_max)
+    recall = recall_at(high)
+    while recall.min() < config.recall_target and high < effort_max:
+        low, high = high, min(2 * high, effort_max)
+        before, recall = recall, recall_at(high)
+        if index.inner.refine > 1 and (recall - before).max() < GAIN_MIN:  # too coarse codes
+            break
+    for _ in range(BISECTIONS if low and recall.min() >= config.recall_target else 0):
+        middle = (low + high) // 2
+        reached = recall_at(middle).min() >= config.recall_target
+        low, high = (low, middle) if reached else (middle, high)
+    for _ in range(LAST_STEPS):
+        tuned = index.with_effort(high)
+        quality = quality_of(exact, tuned, questions, confidence=config.confidence)
+        if quality.reaches(config.recall_target, config.poor_share_target) or high == effort_max:
+            break
+        if recall.min() < config.recall_target:
+            break
+        high = min(-(-5 * high // 4), effort_max)
+    return tuned, quality
+
+
+def microseconds(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> float:
+    """Return the median time of a search for ten neighbors of one query, in microseconds."""
+    seconds = []
+    for query in query_QD:
+        begin = time.perf_counter()
+        index.search(query[None], k=DEPTHS[0])
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds)) * 1e6
+
+
+def _kth(rows_QK: Rows, score_QK: Floats, own_Q: Rows, k: int) -> tuple[Floats, Rows]:
+    """Return the score of each query's k-th (or last) neighbor but itself, and how many to find."""
+    others = (rows_QK >= 0) & (rows_QK != own_Q[:, None])
+    counted = others & (np.cumsum(others, axis=1) <= k)
+    floor_Q: Floats = np.where(counted, score_QK, np.inf).min(axis=1).astype(np.float32)
+    return floor_Q, counted.sum(axis=1)

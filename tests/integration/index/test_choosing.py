@@ -1,0 +1,87 @@
+"""The build's choice: what it takes, what it tells, and that the gate sees the same."""
+
+import numpy as np
+import pytest
+
+from index.build import load_build, write_build
+from index.choosing import Chosen, choose_index
+from index.config import GateConfig, IndexConfig
+from index.distinct import group_identical
+from index.exact import ExactIndex
+from index.gate import gate
+from index.vectors import Vectors
+from store.workspace import Workspace
+from tests.index_fakes import NOW, build_input, clustered_vectors, unit_vectors
+
+QUICK = IndexConfig(exact_up_to=0, exact_budget_ms=0, tuning_queries=400, poor_share_target=0.02)
+
+
+def choose(vectors: Vectors, config: IndexConfig) -> Chosen:
+    return choose_index(ExactIndex(vectors), group_identical(vectors), config)
+
+
+def changed(**settings: object) -> IndexConfig:
+    return QUICK.model_copy(update=settings)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (changed(kind="exact"), "the settings name exact search"),
+        (changed(exact_up_to=500), "no more than the 500 of exact_up_to"),
+        (changed(exact_budget_ms=60_000), "of 60000 allowed"),
+    ],
+    ids=["named", "few", "quick"],
+)
+def test_exact_search_is_taken_while_it_is_enough(config: IndexConfig, reason: str) -> None:
+    chosen = choose(unit_vectors(500), config)
+    assert chosen.approximate is None
+    assert reason in chosen.choice.reason
+    assert chosen.choice.candidates == ()
+
+
+def test_where_exact_search_is_slow_the_inverted_file_is_tuned_and_taken() -> None:
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 8)))
+    vectors = (unit_vectors(12_000, 8) @ basis.T).astype(np.float32)
+    chosen = choose(vectors, changed(recall_target=0.9))
+    assert chosen.approximate is not None
+    assert chosen.approximate.inner.kind == "ivf_rabitq"
+    (candidate,) = chosen.choice.candidates
+    assert candidate.reached
+    assert candidate.recall_at_10 > candidate.recall_at_10_bound >= 0.9
+    assert candidate.recall_at_100 > candidate.recall_at_100_bound >= 0.9
+    assert candidate.poor_share_bound <= 0.02
+    assert chosen.choice.exact_milliseconds is not None
+    assert candidate.microseconds < 1e3 * chosen.choice.exact_milliseconds
+    assert (candidate.effort, candidate.refine) == (
+        chosen.approximate.inner.effort,
+        chosen.approximate.inner.refine,
+    )
+
+
+def test_exact_search_is_taken_where_nothing_reaches_the_target() -> None:
+    """No sample of some of the users proves a recall of one."""
+    config = changed(recall_target=1.0, m=4, ef_construction=8, ef_search=8, ef_search_max=8)
+    chosen = choose(unit_vectors(2_000, 32), config)
+    assert chosen.approximate is None
+    assert [one.kind for one in chosen.choice.candidates] == ["ivf_rabitq", "hnsw"]
+    assert not any(one.reached for one in chosen.choice.candidates)
+    assert "neither" in chosen.choice.reason
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"])
+def test_a_named_kind_is_built_read_back_and_passes_the_gate(
+    workspace: Workspace, kind: str
+) -> None:
+    given = build_input(clustered_vectors(900, 16, num_clusters=20))
+    staged = write_build(workspace, given, IndexConfig.model_validate({"kind": kind}), now=NOW)
+    build = load_build(staged)
+    assert build.approximate is not None
+    assert build.approximate.inner.kind == build.manifest.index == kind
+    assert build.approximate.inner.effort == build.manifest.effort
+    assert build.approximate.inner.refine == build.manifest.refine
+    assert build.manifest.choice.candidates[0].reached
+    report = gate(
+        build, None, GateConfig(), known_users=build.users.ids, erased_users=(), violators=()
+    )
+    assert report.passed, report
