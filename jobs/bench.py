@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import BenchmarkFailed, UsageError
+from jobs.errors import BenchmarkFailed, BenchmarkRegressed, UsageError
 from store.durable import make_writable
 
 Options = Mapping[str, str | Sequence[str] | bool | None]
 
 ERROR = "error: "  # begins the one line in which a measurement tells why it failed
-WRONG_USAGE, INTERRUPTED = 2, 130
+WRONG_USAGE, REFUSED, INTERRUPTED = 2, 3, 130
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def run(theme: str, output: Path, options: Options) -> BenchReport:
 
     Raises:
         BenchmarkFailed: If the process fails, with what it told.
+        BenchmarkRegressed: If it found figures worse than those it was to compare with.
         UsageError: If it does not understand an option.
         FolderUnusable: If the folder can't be made or written to.
     """
@@ -65,6 +66,8 @@ def run(theme: str, output: Path, options: Options) -> BenchReport:
         raise KeyboardInterrupt
     if status == WRONG_USAGE:
         raise UsageError(message)
+    if status == REFUSED:
+        raise BenchmarkRegressed(message)
     if status:
         raise BenchmarkFailed(message or f"the measurement ended with status {status}")
     return BenchReport(output / f"{theme}.md", tuple(sorted(output.glob(f"{theme}_*.json"))))

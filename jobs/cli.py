@@ -23,7 +23,7 @@ from jobs.cli_builds import builds
 from jobs.cli_export import export
 from jobs.cli_ingest import ingest
 from jobs.cli_keys import keys
-from jobs.errors import JobError, UsageError
+from jobs.errors import BenchmarkRegressed, JobError, UsageError
 from jobs.presets import Preset, PresetOption
 from jobs.session import JsonOption, Session, WorkspaceOption, with_session
 from jobs.terminal import printable, progress_bars, table
@@ -105,6 +105,8 @@ def explain_error(error: Exception) -> tuple[str, int]:
             return error.format_message(), WRONG_USAGE
         case UsageError():
             return str(error), WRONG_USAGE
+        case BenchmarkRegressed():
+            return str(error), REFUSED
         case StoreError() | EmbedderError() | IndexingError() | JobError():
             return str(error), FAILED
         case OSError():

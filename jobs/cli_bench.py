@@ -71,6 +71,121 @@ Scale = Annotated[
 ScaleMax = Annotated[
     int | None, typer.Option(min=5000, help="With --scale: events of the largest platform.")
 ]
+AnnData = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="NAME|FILE",
+        help="clustered, sentences, platform, or a file: .npy, .fvecs, .hdf5 of ann-benchmarks, "
+        "Parquet of export vectors; repeatable; clustered if absent.",
+    ),
+]
+Sizes = Annotated[str, typer.Option(metavar="N,N", help="Vectors of the clustered data sets.")]
+PlatformUsers = Annotated[
+    str, typer.Option(metavar="N,N", help="Users of the simulated platforms.")
+]
+Texts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Texts of --data sentences: one a line, or a Parquet file."),
+]
+TextsColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column of a Parquet file of texts.")
+]
+TextsMax = Annotated[int, typer.Option(min=1_000, help="Most texts that are embedded.")]
+RowsMax = Annotated[int | None, typer.Option(min=1_000, help="Most vectors read of a file.")]
+Sections = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Some of frontier, batch, concurrency, filters, duplicates, updates; all if absent.",
+    ),
+]
+Queries = Annotated[int, typer.Option(min=100, help="Held-out queries.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Passes over all methods and settings.")]
+Seconds = Annotated[float, typer.Option(help="Most seconds of one measurement.")]
+BuildSeconds = Annotated[float, typer.Option(help="Most seconds of one build.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of builds and batches; the cores if absent.")
+]
+MemoryMb = Annotated[
+    int,
+    typer.Option(
+        min=500,
+        help="Methods whose indexes exceed it together are measured one group after another.",
+    ),
+]
+AnnSeed = Annotated[int, typer.Option(min=0, help="Of data, filters and groups.")]
+AnnQuick = Annotated[
+    bool, typer.Option("--quick", help="Few vectors, ours and FAISS alone, to try it out.")
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RESULT",
+        help="An earlier result; exit status 3 where a method is slower or worse than there.",
+    ),
+]
+PeersVenv = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Environment of the other libraries, made there if it is missing; "
+        "or LOOKALIKE_PEERS_PYTHON names a Python that has them.",
+    ),
+]
+
+
+@bench.command("ann")
+@with_session
+def ann_command(
+    session: Session,
+    output: Output,
+    data: AnnData = None,
+    sizes: Sizes = "10000,200000",
+    platform_users: PlatformUsers = "10000",
+    texts: Texts = None,
+    texts_column: TextsColumn = None,
+    texts_max: TextsMax = 50_000,
+    rows_max: RowsMax = None,
+    methods: Methods = None,
+    sections: Sections = None,
+    queries: Queries = 2_000,
+    repeats: Repeats = 3,
+    seconds: Seconds = 20.0,
+    build_seconds: BuildSeconds = 7_200.0,
+    threads: Threads = None,
+    memory_mb: MemoryMb = 12_000,
+    seed: AnnSeed = 0,
+    quick: AnnQuick = False,
+    baseline: Baseline = None,
+    peers_venv: PeersVenv = None,
+) -> None:
+    """Measure nearest-neighbor search beside other libraries and databases."""
+    from jobs.bench import run
+
+    options = {
+        "data": data,
+        "sizes": sizes,
+        "platform-users": platform_users,
+        "texts": None if texts is None else str(texts),
+        "texts-column": texts_column,
+        "texts-max": str(texts_max),
+        "rows-max": None if rows_max is None else str(rows_max),
+        "methods": methods,
+        "sections": sections,
+        "queries": str(queries),
+        "repeats": str(repeats),
+        "seconds": str(seconds),
+        "build-seconds": str(build_seconds),
+        "threads": None if threads is None else str(threads),
+        "memory-mb": str(memory_mb),
+        "seed": str(seed),
+        "quick": quick,
+        "baseline": None if baseline is None else str(baseline),
+        "peers-venv": None if peers_venv is None else str(peers_venv),
+    }
+    report = run("ann", output, options)
+    session.answer(report.to_dict(), report.lines())
 
 
 @bench.command("encoder")

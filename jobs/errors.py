@@ -2,6 +2,7 @@
 
 JobError
 ├── BenchmarkFailed      ours: a measurement failed; it told why
+├── BenchmarkRegressed   ours: a measurement is worse than its baseline; exit status 3
 ├── DemoRefused          ours: the gate refused the build of the demo
 ├── UsageError           the caller's: an argument that makes no sense; exit status 2
 ├── LakeMoved            nobody's: the lake was written to while it was read; try again
@@ -19,6 +20,10 @@ class JobError(Exception):
 
 class BenchmarkFailed(JobError):
     """A measurement ended without a result."""
+
+
+class BenchmarkRegressed(JobError):
+    """Figures are worse than those of the baseline, beyond their noise."""
 
 
 class DemoRefused(JobError):

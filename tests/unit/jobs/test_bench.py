@@ -5,7 +5,7 @@ import pytest
 
 from jobs import bench
 from jobs.bench import BenchReport, option_words
-from jobs.errors import BenchmarkFailed, UsageError
+from jobs.errors import BenchmarkFailed, BenchmarkRegressed, UsageError
 
 Patch = pytest.MonkeyPatch
 
@@ -21,7 +21,9 @@ def replaced(monkeypatch: Patch, code: str) -> None:
     monkeypatch.setattr(bench, "_run", lambda words: run([sys.executable, "-c", code]))
 
 
-@pytest.mark.parametrize(("status", "error"), [(1, BenchmarkFailed), (2, UsageError)])
+@pytest.mark.parametrize(
+    ("status", "error"), [(1, BenchmarkFailed), (2, UsageError), (3, BenchmarkRegressed)]
+)
 def test_a_failure_is_told_in_the_words_of_the_measurement(
     monkeypatch: Patch,
     capsys: pytest.CaptureFixture[str],

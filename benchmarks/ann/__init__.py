@@ -1,0 +1,1 @@
+"""How fast the nearest vectors are found, beside other libraries and databases."""

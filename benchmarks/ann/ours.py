@@ -1,0 +1,240 @@
+"""Our index and service, as the benchmark's engines: the one module that knows how to reach them.
+
+The hub correction is off, for it ranks by another measure than the true distance.
+
+Shape key: see `benchmarks.ann.engines.engine`.
+"""
+
+import http.client
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.ann.engines.engine import Flags, Ids, Params, Vectors, padded
+from index.answers import NeighborRequest
+from index.approximate import ApproximateIndex
+from index.build import Build, load_build, write_build
+from index.build_input import BuildInput
+from index.config import IndexConfig
+from index.exact import ExactIndex
+from index.manifest import BlockSpec
+from index.parts import EventEmbedder
+from index.service import LookalikeService
+from store.durable import write_atomic
+from store.workspace import Workspace
+
+SPACE_ID, BUILD_FILE, FLAGS_FILE = "benchmark", "build.txt", "flags.npy"
+MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
+SERVER_SECONDS = 120.0
+
+
+class ExactEngine:
+    """Our exact search over a mapped matrix."""
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        np.save(folder / "vectors.npy", vectors_ND)
+        np.save(folder / FLAGS_FILE, flags_NF)
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        self._exact = ExactIndex(np.asarray(_mapped(folder / "vectors.npy")))
+        self._flags_NF: Flags = _mapped(folder / FLAGS_FILE)
+
+    def tune(self, effort: Params) -> None:
+        """Exact search has nothing to tune."""
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        return self._exact.search(query_QD, k=k).rows_QK
+
+    def search_filtered(self, query_QD: Vectors, k: int, filter_number: int) -> Ids:
+        rows_M = np.flatnonzero(self._flags_NF[:, filter_number])
+        return self._exact.search_rows(query_QD, rows_M, k=k).rows_QK
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class GraphEngine:
+    """A build and its graph; filtered searches are exact, as the service does them.
+
+    Building is all that a rebuild does once users are embedded: grouping identical vectors, the
+    graph, its tuning, checksums.
+    """
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        make_build(vectors_ND, folder, params, threads=threads)
+        np.save(folder / FLAGS_FILE, flags_NF)
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        build = read_build(folder, threads=threads)
+        assert build.approximate is not None, "a build of this config always has a graph"
+        self._graph: ApproximateIndex = build.approximate
+        self._exact = build.everyone
+        self._flags_NF: Flags = _mapped(folder / FLAGS_FILE)
+
+    def tune(self, effort: Params) -> None:
+        self._graph = self._graph.with_effort(int(effort["ef"]))
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        return self._graph.search(query_QD, k=k).rows_QK
+
+    def search_filtered(self, query_QD: Vectors, k: int, filter_number: int) -> Ids:
+        rows_M = np.flatnonzero(self._flags_NF[:, filter_number])
+        return self._exact.search_rows(query_QD, rows_M, k=k).rows_QK
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class ServiceEngine:
+    """The service in this process, asked for the neighbors of vectors."""
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        make_build(vectors_ND, folder, params, threads=threads)
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        self._service = open_service(folder, threads=threads)
+
+    def tune(self, effort: Params) -> None:
+        self._ef = int(effort["ef"])
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        request = NeighborRequest(k=k, ef_search=self._ef)
+        answers = self._service.neighbors_of_vectors(query_QD, SPACE_ID, request)
+        return np.stack([padded([int(hit.user_id) for hit in one.hits], k) for one in answers])
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class HttpEngine:
+    """The service behind HTTP, in a process of its own, over one connection that stays open."""
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        make_build(vectors_ND, folder, params, threads=threads)
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "benchmarks.ann.ours_server", str(folder), str(threads)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._server.stdout is not None
+        told = json.loads(self._server.stdout.readline())
+        self._port, self._key = int(told["port"]), str(told["key"])
+        self._connection = self._connect()
+
+    def tune(self, effort: Params) -> None:
+        self._ef = int(effort["ef"])
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        return np.stack([self._ask(query_D, k) for query_D in query_QD])
+
+    def session(self) -> "HttpEngine":
+        other = HttpEngine()
+        other._port, other._key, other._ef = self._port, self._key, self._ef
+        other._connection = other._connect()
+        return other
+
+    def close(self) -> None:
+        """Close the connection, and end the server unless this is a session of another's."""
+        self._connection.close()
+        server = getattr(self, "_server", None)
+        if server is not None:
+            server.terminate()
+            server.wait(SERVER_SECONDS)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=SERVER_SECONDS)
+
+    def _ask(self, query_D: Vectors, k: int) -> Ids:
+        body = {
+            "query": {"vector": query_D.tolist(), "space_id": SPACE_ID},
+            "k": k,
+            "params": {"ef_search": self._ef},
+        }
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        self._connection.request("POST", "/v1/neighbors:query", json.dumps(body), headers)
+        response = self._connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"status {response.status}: {answer.get('detail')}")
+        return padded([int(hit["user_id"]) for hit in answer["neighbors"]], k)
+
+
+class NoEmbedder:
+    """Stands for the encoder of the build's space; queries come as vectors."""
+
+    def __init__(self, dim: int) -> None:
+        self.space_id, self.dim = SPACE_ID, dim
+
+
+def index_config(params: Params, *, threads: int) -> IndexConfig:
+    """Return the settings of a build."""
+    return IndexConfig(
+        exact_up_to=0,
+        m=params["m"],
+        ef_construction=params["ef_construction"],
+        hub_correction=False,
+        build_threads=threads,
+        search_threads=threads,
+    )
+
+
+def make_build(vectors_ND: Vectors, folder: Path, params: Params, *, threads: int) -> None:
+    """Write a build of users who are named by their rows."""
+    num, dim = vectors_ND.shape
+    number = np.arange(num)
+    zero = np.zeros(num, dtype=np.int64)
+    users = pa.table(
+        {
+            "user_id": np.char.zfill(number.astype(np.str_), 12),
+            "num_events": zero + 1,
+            "first_ts_us": zero,
+            "last_ts_us": zero + 1,
+            "fingerprint": number,
+        }
+    )
+    blocks = (BlockSpec(name="behavior", start=0, stop=dim, weight=1.0),)
+    given = BuildInput(
+        SPACE_ID, "none", MADE_AT, blocks, users, np.ascontiguousarray(vectors_ND), {}
+    )
+    workspace = Workspace.create(folder / "workspace")
+    config = index_config(params, threads=threads)
+    staged = write_build(workspace, given, config, now=MADE_AT)
+    write_atomic(folder / BUILD_FILE, staged.name.encode())
+
+
+def read_build(folder: Path, *, threads: int) -> Build:
+    """Load what `make_build` wrote."""
+    return load_build(build_folder(folder), search_threads=threads)
+
+
+def build_folder(folder: Path) -> Path:
+    """Return where the build is."""
+    workspace = Workspace.create(folder / "workspace")
+    return workspace.builds_dir / (folder / BUILD_FILE).read_text(encoding="utf-8")
+
+
+def open_service(folder: Path, *, threads: int) -> LookalikeService:
+    """Return a service of the build, with an encoder that is never asked."""
+    build = read_build(folder, threads=threads)
+    embedder = cast(EventEmbedder, NoEmbedder(build.manifest.dim))
+    return LookalikeService(build, embedder, None, IndexConfig(search_threads=threads))
+
+
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)

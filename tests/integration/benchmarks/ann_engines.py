@@ -1,0 +1,73 @@
+"""Engines that misbehave, for workers that are started for real."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.ann.engines.engine import Flags, Ids, Params, Vectors
+
+
+class ScanEngine:
+    """An exact scan."""
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        np.save(folder / "vectors.npy", vectors_ND)
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        self._vectors_ND = np.load(folder / "vectors.npy", allow_pickle=False)
+
+    def tune(self, effort: Params) -> None:
+        """Nothing to tune."""
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        return np.argsort(-(query_QD @ self._vectors_ND.T), axis=1)[:, :k]
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class HalfBlindEngine(ScanEngine):
+    """Finds nothing for every other query, and says that it is sure of it."""
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        ids_QK = super().search(query_QD, k)
+        ids_QK[query_QD[:, 0] > 0] = 0
+        return ids_QK
+
+
+class CrashingEngine(ScanEngine):
+    """Dies in a search, with last words."""
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        os.write(2, b"segmentation of the worst kind\n")
+        os._exit(7)
+
+
+class CrashingBuildEngine(ScanEngine):
+    """Dies in its build."""
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        os.abort()
+
+
+class EndlessEngine(ScanEngine):
+    """Never ends a search."""
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        while True:
+            time.sleep(1)
+
+
+class PrintingEngine(ScanEngine):
+    """Prints where answers are expected."""
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        print('{"done": "nonsense"}')
+        os.write(1, b'{"done": "nonsense"}\n')
+        super().load(folder, params, threads=threads)
