@@ -172,16 +172,17 @@ def tune(
         tuned = index.with_effort(effort)
         return np.array([recall_of(exact, tuned, first, k=k).mean() for k in DEPTHS])
 
+    aim = _mean_to_prove(config.recall_target, questions, config.confidence)
     low, high = 0, min(index.inner.effort, effort_max)
     recall = recall_at(high)
-    while recall.min() < config.recall_target and high < effort_max:
+    while recall.min() < aim and high < effort_max:
         low, high = high, min(2 * high, effort_max)
         before, recall = recall, recall_at(high)
         if index.inner.refine > 1 and (recall - before).max() < GAIN_MIN:  # too coarse codes
             break
-    for _ in range(BISECTIONS if low and recall.min() >= config.recall_target else 0):
+    for _ in range(BISECTIONS if low and recall.min() >= aim else 0):
         middle = (low + high) // 2
-        reached = recall_at(middle).min() >= config.recall_target
+        reached = recall_at(middle).min() >= aim
         low, high = (low, middle) if reached else (middle, high)
     for _ in range(LAST_STEPS):
         tuned = index.with_effort(high)
@@ -202,6 +203,13 @@ def microseconds(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> flo
         index.search(query[None], k=DEPTHS[0])
         seconds.append(time.perf_counter() - begin)
     return float(np.median(seconds)) * 1e6
+
+
+def _mean_to_prove(target: float, questions: Questions, confidence: float) -> float:
+    """Return about the mean whose lower bound is the target, so that few steps remain to prove."""
+    num, population = len(questions.own_Q), questions.population
+    bound = lower_bound(target, num=num, population=population, confidence=confidence)
+    return min(1.0, 2 * target - bound)
 
 
 def _kth(rows_QK: Rows, score_QK: Floats, own_Q: Rows, k: int) -> tuple[Floats, Rows]:

@@ -40,13 +40,15 @@ def test_exact_search_is_taken_while_it_is_enough(config: IndexConfig, reason: s
     assert chosen.choice.candidates == ()
 
 
-def test_where_exact_search_is_slow_the_inverted_file_is_tuned_and_taken() -> None:
+def test_where_exact_search_is_slow_the_quickest_that_reaches_is_taken() -> None:
     basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 8)))
     vectors = (unit_vectors(12_000, 8) @ basis.T).astype(np.float32)
     chosen = choose(vectors, changed(recall_target=0.9))
     assert chosen.approximate is not None
-    assert chosen.approximate.inner.kind == "ivf_rabitq"
-    (candidate,) = chosen.choice.candidates
+    reached = [one for one in chosen.choice.candidates if one.reached]
+    candidate = min(reached, key=lambda one: one.microseconds)
+    assert chosen.choice.candidates[0].kind == "ivf_rabitq"
+    assert chosen.approximate.inner.kind == candidate.kind
     assert candidate.reached
     assert candidate.recall_at_10 > candidate.recall_at_10_bound >= 0.9
     assert candidate.recall_at_100 > candidate.recall_at_100_bound >= 0.9
