@@ -6,6 +6,8 @@ places nor those of others; then users are picked for the answer.
 Shape key: `Q` queries, `K` entries found, `E` entries, `M` rows, `N` users, `D` dimensions.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,7 @@ from index.build import Build
 from index.distinct import Entries
 from index.exact import ExactIndex
 from index.filters import rows_passing
-from index.sharing import Found, Passes, pick_behaviors, pick_users, sharers
+from index.sharing import Found, Passes, Sharers, pick_behaviors, pick_users, sharers
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
 
@@ -38,6 +40,36 @@ def find_neighbors(
     """
     if len(query_QD) == 0:
         return [], "exact"
+    found = find_entries(build, query_QD, request, tombstones, own_rows_Q=own_rows_Q)
+    return pick(found.users, request, own_rows_Q), found.mode
+
+
+@dataclass(frozen=True)
+class FoundEntries:
+    """The entries that each query found, best first.
+
+    Attributes:
+        entry_QK: Their numbers, -1 for none.
+        users: Who of them may be hits.
+        passes: Tells which rows may be; None where all may.
+        mode: How they were found.
+    """
+
+    entry_QK: Rows
+    users: Sharers
+    passes: Passes | None
+    mode: SearchMode
+
+
+def find_entries(
+    build: Build,
+    query_QD: Vectors,
+    request: NeighborRequest,
+    tombstones: Tombstones,
+    *,
+    own_rows_Q: Rows | None = None,
+) -> FoundEntries:
+    """Return enough entries to fill the places of each query; arguments as of `find_neighbors`."""
     chosen = _rows_chosen(build, request, tombstones)
     passes = _passes(build, request, tombstones, chosen)
     num_own = 0 if own_rows_Q is None else 1
@@ -51,9 +83,14 @@ def find_neighbors(
         if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
             break
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
+    return FoundEntries(found.rows_QK, users, passes, mode)
+
+
+def pick(users: Sharers, request: NeighborRequest, own_rows_Q: Rows | None) -> list[Found]:
+    """Return who of the users found is shown, by what is counted."""
     if request.count == "users":
-        return pick_users(users, own_rows_Q, k=request.k), mode
-    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members), mode
+        return pick_users(users, own_rows_Q, k=request.k)
+    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members)
 
 
 def _rows_chosen(build: Build, request: NeighborRequest, tombstones: Tombstones) -> Rows | None:
