@@ -121,28 +121,28 @@ class Population:
             )
         return population, num_left_out
 
-    def carried_to(self, build: Build) -> "Population":
-        """Return the users of another build, with what it can't know: erasures, later changes.
+    def carrying(self, before: "Population") -> "Population":
+        """Return this population, of a build just loaded, with what an earlier one knows beyond.
 
-        Labels are not carried: which of them changed depends on the build. Nor are vectors of
-        another space, or those of users whom the build saw at least as late.
+        That are erasures, and users who were seen after the build's data. Labels are not carried:
+        which of them changed depends on the build. Nor are vectors of another space.
         """
-        population = Population.of(build).without_users(self.erased)
-        if build.manifest.space_id != self.build.manifest.space_id:
+        population = self.without_users(before.erased)
+        build, delta = self.build, before.delta
+        if build.manifest.space_id != before.build.manifest.space_id:
             return population
         as_of_us = to_us(build.manifest.data_as_of)
-        delta = self.delta
         slots = delta.alive_slots[delta.seen_us_S[delta.alive_slots] >= as_of_us]
-        carried = population._adding(
+        population = population._adding(
             delta.table.take(pa.array(slots)), delta.vectors.rows_SD[slots], delta.seen_us_S[slots]
         )
         gone = {user_id: seen for user_id, seen in delta.gone.items() if seen >= as_of_us}
-        if gone:
-            carried = carried._with(
-                hidden=carried.hidden.adding(build.users, gone),
-                delta=replace(carried.delta, gone=gone),
-            )
-        return carried
+        if not gone:
+            return population
+        return population._with(
+            hidden=population.hidden.adding(build.users, gone),
+            delta=replace(population.delta, gone=gone),
+        )
 
     def with_delta(self, delta: Delta) -> "Population":
         """Return this population with the same users in a delta that is searched another way."""

@@ -258,7 +258,8 @@ class LiveChanges(RuleBasedStateMachine):
     def another_build_goes_live(self, day: int) -> None:
         self.day = day
         build = stored(self.config, day)
-        population = self.service.population.carried_to(build).with_labels(self.label_table())
+        population = Population.of(build).carrying(self.service.population)
+        population = population.with_labels(self.label_table())
         self.service = LookalikeService(
             build, FakeEmbedder(), FakeRisk(), IndexConfig(), clock=lambda: NOW
         ).answering_for(population)
