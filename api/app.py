@@ -29,13 +29,16 @@ from api.routes.risk import risk_routes
 from api.scopes import KEYS_REFRESH_SECONDS
 from api.services import Services
 from api.work import WorkPool
+from index.arrivals import Arrivals
 from index.config import IndexConfig
+from index.errors import NoLiveBuild, SpaceMismatch
 from index.live import LiveService
 from index.serve_config import ServeConfig
 from index.service import utc_now
 from store.audit import record_all
 from store.database import Database
 from store.erasures import ErasedUsers
+from store.errors import StoreError
 from store.keys import KeyRing
 from store.labels import LabelChanges
 from store.workspace import Workspace
@@ -112,13 +115,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.audit.start()
     await _refresh(services)
+    arrivals = Arrivals(services.workspace, Database(services.workspace.ops_url), services.live)
     followers = [
         asyncio.create_task(_follow_live(services), name="follow-live"),
         asyncio.create_task(_follow_changes(services), name="follow-changes"),
+        asyncio.create_task(_follow_lake(services, arrivals), name="follow-lake"),
     ]
     try:
         yield
     finally:
+        arrivals.stop()
         for follower in followers:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
@@ -135,6 +141,23 @@ async def _follow_changes(services: Services) -> None:
     """Serve what the database says, whatever build is loading, for as long as the worker runs."""
     seconds = min(services.config.poll_seconds, CHANGES_SECONDS_MAX)
     await _repeat(partial(_take_changes, services), seconds=seconds)
+
+
+async def _follow_lake(services: Services, arrivals: Arrivals) -> None:
+    """Serve users who came or changed since the build, for as long as the worker runs."""
+    seconds = services.config.delta_seconds
+    if seconds:
+        await _repeat(partial(_take_arrivals, arrivals), seconds=seconds)
+
+
+async def _take_arrivals(arrivals: Arrivals) -> None:
+    try:
+        num_users = await asyncio.to_thread(arrivals.poll)
+    except (NoLiveBuild, SpaceMismatch, StoreError) as error:
+        _log.warning("arrivals_failed", reason=str(error))
+        return
+    if num_users:
+        _log.info("users_arrived", num_users=num_users)
 
 
 async def _repeat(step: Callable[[], Awaitable[None]], *, seconds: float) -> None:

@@ -37,14 +37,17 @@ class LiveStatus:
         build_id: What is served; None until the first load.
         loaded_at: When that was loaded.
         checked_at: When `live.json` was last looked at.
-        error: Why the live build is not the one that is served, or why what was erased, labelled or
-            changed lately may not be seen; None when all is well.
+        error: Why the live build is not the one that is served, or why what was erased or labelled
+            lately may not be seen; None when all is well.
+        num_left_out: New or changed users of the last `apply` for whom there is no room until the
+            next rebuild.
     """
 
     build_id: str | None = None
     loaded_at: datetime | None = None
     checked_at: datetime | None = None
     error: str | None = None
+    num_left_out: int = 0
 
 
 def open_service(workspace: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:
@@ -105,7 +108,7 @@ class LiveService:
         self._labels_seen: pa.Table | None = None
         self._erasures_error: str | None = None
         self._labels_error: str | None = None
-        self._delta_error: str | None = None
+        self._num_left_out = 0
         self._growing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -124,13 +127,12 @@ class LiveService:
 
     def status(self) -> LiveStatus:
         """Return how the last attempts to load went."""
-        errors = (
-            self._status.error,
-            self._erasures_error,
-            self._labels_error,
-            self._delta_error,
+        errors = (self._status.error, self._erasures_error, self._labels_error)
+        return replace(
+            self._status,
+            error="; ".join(filter(None, errors)) or None,
+            num_left_out=self._num_left_out,
         )
-        return replace(self._status, error="; ".join(filter(None, errors)) or None)
 
     def refresh(self) -> bool:
         """Load the live build if it is another than the one served; return whether it changed.
@@ -215,7 +217,7 @@ class LiveService:
                 changed, users_max=self._config.delta_users_max
             )
             self._service = service.answering_for(population)
-        self._tell_left_out(num_left_out)
+            self._num_left_out = num_left_out
         self._grow()
         return num_left_out
 
@@ -281,7 +283,7 @@ class LiveService:
                 if labels is not None:
                     population = population.with_labels(labels)
                 self._labels_seen = labels
-                self._delta_error = None
+                self._num_left_out = 0
             self._service = service.answering_for(population)
             return self._service is not before
 
@@ -302,14 +304,6 @@ class LiveService:
                     self._service = now.answering_for(now.population.with_delta(grown))
         finally:
             self._growing.release()
-
-    def _tell_left_out(self, num_left_out: int) -> None:
-        self._delta_error = None
-        if num_left_out:
-            self._delta_error = (
-                f"{num_left_out:,} new or changed users found no room beside the build, there "
-                f'is room for {self._config.delta_users_max:,}; run "lookalike rebuild"'
-            )
 
     def _fail(self, error: Exception) -> None:
         message = str(error) or type(error).__name__

@@ -187,6 +187,14 @@ class Population:
         num_events_M: Rows = self._picked(rows_M, users.num_events_N, added.num_events_N)
         return num_events_M
 
+    def fingerprints_of(self, rows_M: Rows) -> Rows:
+        """Return the fingerprints of the events behind each vector."""
+        users, added = self.build.users.table, self.delta_users.table
+        fingerprint_M: Rows = self._picked(
+            rows_M, users["fingerprint"].to_numpy(), added["fingerprint"].to_numpy()
+        )
+        return fingerprint_M
+
     def silence_us_of(self, rows_M: Rows) -> Rows:
         """Return how long before the newest event each user's last one was.
 

@@ -30,7 +30,7 @@ def no_rows(num: int) -> Rows:
 def delta_of(vectors: Vectors, *, first: int = 0, delta: Delta | None = None) -> Delta:
     num = len(vectors)
     delta = delta or Delta.none(vectors.shape[1], hub_corrected=True)
-    penalty = np.float32(0.2) + vectors[:, 0] / 5  # equal for equal vectors
+    penalty = (0.2 + vectors[:, 0] / 5).astype(np.float32)  # equal for equal vectors
     return delta.adding(
         seen(first, num), vectors, penalty, own_rows_M=no_rows(num), seen_us_M=no_rows(num)
     )
