@@ -180,7 +180,7 @@ class Delta:
         """Return the delta with these users, who replace themselves where they are there."""
         users = users.select(SEEN_SCHEMA.names).cast(SEEN_SCHEMA)
         ids: list[str] = users["user_id"].to_pylist()
-        first = self.num_slots
+        first, back = self.num_slots, self.gone.keys() & ids
         is_alive_S = np.concatenate([self.is_alive_S, np.ones(len(ids), dtype=bool)])
         before = self.slots_of(ids)
         is_alive_S[before[before >= 0]] = False
@@ -195,9 +195,7 @@ class Delta:
             seen_us_S=np.concatenate([self.seen_us_S, seen_us_M]),
             is_alive_S=is_alive_S,
             slot_of={**self.slot_of, **dict(zip(ids, range(first, first + len(ids)), strict=True))},
-            gone={user_id: seen for user_id, seen in self.gone.items() if user_id not in set(ids)}
-            if self.gone
-            else self.gone,
+            gone={name: seen for name, seen in self.gone.items() if name not in back},
         )._packed()
 
     def without(self, user_ids: Collection[str], *, gone_us: int | None = None) -> "Delta":
