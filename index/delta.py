@@ -156,6 +156,11 @@ class Delta:
         return Entries.of_first_rows(self.first_slot_S)
 
     @cached_property
+    def is_alive_G(self) -> npt.NDArray[np.bool_]:
+        """True for groups that have a user."""
+        return self._have_one_of(self.is_alive_S)
+
+    @cached_property
     def group_of_entry(self) -> Mapping[int, int]:
         """The group that shares the vector of an entry of the build; no entry has two."""
         entry_G = self.entry_S[self.groups.first_rows_E]
@@ -231,8 +236,7 @@ class Delta:
         if not groups.num_entries:
             shape = (len(query_QD), k)
             return Neighbors(np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32))
-        has_user_G = np.zeros(groups.num_entries, dtype=bool)
-        has_user_G[groups.entry_N[self.is_alive_S if among_S is None else among_S]] = True
+        has_user_G = self.is_alive_G if among_S is None else self._have_one_of(among_S)
         if self.graph is None or exact or among_S is not None:
             return self._search_flat(query_QD, has_user_G, 0, k)
         linked = self._search_graph(self.graph, query_QD, has_user_G, k)
@@ -263,12 +267,21 @@ class Delta:
         """
         return replace(self, graph=graph) if self.lineage is made_from.lineage else self
 
+    def _have_one_of(self, is_chosen_S: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Tell which groups have one of these slots."""
+        has_one_G = np.zeros(self.groups.num_entries, dtype=bool)
+        has_one_G[self.groups.entry_N[is_chosen_S]] = True
+        return has_one_G
+
     def _search_flat(
         self, query_QD: Vectors, has_user_G: npt.NDArray[np.bool_], first: int, k: int
     ) -> Neighbors:
         """Search the groups from one on."""
         slots = self.groups.first_rows_E[first:][has_user_G[first:]]
-        found = self.exact.search_rows(query_QD, slots, k=k)
+        if len(slots) == self.num_slots:
+            found = self.exact.search(query_QD, k=k)
+        else:
+            found = self.exact.search_rows(query_QD, slots, k=k)
         group_QK = np.where(found.rows_QK >= 0, self.groups.entry_N[found.rows_QK], -1)
         return Neighbors(group_QK, found.score_QK)
 

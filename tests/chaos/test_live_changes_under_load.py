@@ -19,6 +19,7 @@ from index.answers import Filter, NeighborAnswer, NeighborRequest
 from index.builds import promote
 from index.config import IndexConfig
 from index.delta import SEEN_SCHEMA, ChangedUsers
+from index.distinct import group_identical
 from index.live import LiveService
 from index.overlay import CHANGES_SCHEMA
 from index.vectors import Vectors
@@ -222,12 +223,14 @@ def assert_at_rest(live: LiveService, written: Written) -> None:
     assert population.delta.penalty_S is not None
     penalty = np.concatenate([penalty_N, population.delta.penalty_S])[rows]
     for exact in (True, False):
-        found = service.neighbors_of_vectors(query_QD, SPACE_ID, NeighborRequest(k=25, exact=exact))
+        found = service.neighbors_of_vectors(
+            query_QD, SPACE_ID, NeighborRequest(k=25, exact=exact, count="behaviors")
+        )
         for query_D, answer in zip(query_QD, found, strict=True):
             score = vectors.astype(float) @ query_D - penalty
             place = {user_id: number for number, user_id in enumerate(ids)}
             got = [score[place[hit.user_id]] for hit in answer.hits]
-            best = np.sort(score)[::-1][:25]
+            best = np.sort(score[group_identical(vectors).first_rows_E])[::-1][:25]
             if exact:
                 np.testing.assert_allclose(got, best, atol=1e-5)
             else:
