@@ -29,17 +29,22 @@ from api.routes.risk import risk_routes
 from api.scopes import KEYS_REFRESH_SECONDS
 from api.services import Services
 from api.work import WorkPool
+from index.arrivals import Arrivals
 from index.config import IndexConfig
+from index.errors import NoLiveBuild, SpaceMismatch
 from index.live import LiveService
 from index.serve_config import ServeConfig
+from index.service import utc_now
 from store.audit import record_all
 from store.database import Database
 from store.erasures import ErasedUsers
+from store.errors import StoreError
 from store.keys import KeyRing
+from store.labels import LabelChanges
 from store.workspace import Workspace
 
-ERASURES_SECONDS_MAX: Final = 2.0
-"""A user who was erased must be gone within five seconds, whatever `poll_seconds` says."""
+CHANGES_SECONDS_MAX: Final = 2.0
+"""Erasures and labels must count within five seconds, whatever `poll_seconds` says."""
 
 _log = structlog.get_logger()
 
@@ -83,7 +88,12 @@ def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfi
         config=serve,
         secret=secret,
         workspace=workspace,
-        live=LiveService(workspace, index, read_erased=ErasedUsers(database).read),
+        live=LiveService(
+            workspace,
+            index,
+            read_erased=ErasedUsers(database).read,
+            read_labels=LabelChanges(database, clock=utc_now).read,
+        ),
         keys=KeyRing(database, refresh_seconds=KEYS_REFRESH_SECONDS),
         audit=AuditWriter(
             partial(record_all, database),
@@ -105,13 +115,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     services.audit.start()
     await _refresh(services)
+    arrivals = Arrivals(services.workspace, Database(services.workspace.ops_url), services.live)
     followers = [
         asyncio.create_task(_follow_live(services), name="follow-live"),
-        asyncio.create_task(_follow_erasures(services), name="follow-erasures"),
+        asyncio.create_task(_follow_changes(services), name="follow-changes"),
+        asyncio.create_task(_follow_lake(services, arrivals), name="follow-lake"),
     ]
     try:
         yield
     finally:
+        arrivals.stop()
         for follower in followers:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
@@ -124,10 +137,27 @@ async def _follow_live(services: Services) -> None:
     await _repeat(partial(_refresh, services), seconds=services.config.poll_seconds)
 
 
-async def _follow_erasures(services: Services) -> None:
-    """Hide users who were erased, for as long as the worker runs; loading a build must not wait."""
-    seconds = min(services.config.poll_seconds, ERASURES_SECONDS_MAX)
-    await _repeat(partial(_hide_erased, services), seconds=seconds)
+async def _follow_changes(services: Services) -> None:
+    """Serve what the database says, whatever build is loading, for as long as the worker runs."""
+    seconds = min(services.config.poll_seconds, CHANGES_SECONDS_MAX)
+    await _repeat(partial(_take_changes, services), seconds=seconds)
+
+
+async def _follow_lake(services: Services, arrivals: Arrivals) -> None:
+    """Serve users who came or changed since the build, for as long as the worker runs."""
+    seconds = services.config.delta_seconds
+    if seconds:
+        await _repeat(partial(_take_arrivals, arrivals), seconds=seconds)
+
+
+async def _take_arrivals(arrivals: Arrivals) -> None:
+    try:
+        num_users = await asyncio.to_thread(arrivals.poll)
+    except (NoLiveBuild, SpaceMismatch, StoreError) as error:
+        _log.warning("arrivals_failed", reason=str(error))
+        return
+    if num_users:
+        _log.info("users_arrived", num_users=num_users)
 
 
 async def _repeat(step: Callable[[], Awaitable[None]], *, seconds: float) -> None:
@@ -139,9 +169,11 @@ async def _repeat(step: Callable[[], Awaitable[None]], *, seconds: float) -> Non
             _log.exception("refresh_failed")
 
 
-async def _hide_erased(services: Services) -> None:
+async def _take_changes(services: Services) -> None:
     if await asyncio.to_thread(services.live.follow_erasures):
         _log.info("users_erased", num_users=services.live.current().num_users)
+    if await asyncio.to_thread(services.live.follow_labels):
+        _log.info("labels_changed", num_violators=services.live.current().num_violators)
 
 
 async def _refresh(services: Services) -> None:

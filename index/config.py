@@ -66,6 +66,18 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
         10, ge=1, le=100, description="nearest of those users that are averaged"
     )
     seed: int = Field(1, ge=0, lt=2**31, description="seed of the index and of the samples")
+    delta_users_max: int = Field(
+        50_000,
+        ge=0,
+        description="new and changed users that are searched before the next rebuild; each takes "
+        "up to 12 bytes per dimension",
+    )
+    delta_exact_multiplications: int = Field(
+        4_000_000,
+        ge=0,
+        description="such users × dimensions that are searched exactly, about a millisecond; "
+        "above it a graph is grown",
+    )
     stale_after_seconds: float = Field(
         172_800.0, gt=0, description="age of a build from which answers say that they are stale"
     )

@@ -11,11 +11,18 @@ in dense groups recall is .96 instead of .92 at the same cost.
 Shape key: `N` stored vectors, `E` distinct ones, `R` references, `Q` queries, `D` dimensions.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from index.config import IndexConfig
 from index.distinct import Entries
-from index.vectors import Floats, Rows, Vectors, row_blocks
+from index.noise import NOISE
+from index.vectors import NORM_TOLERANCE, Floats, Rows, Vectors, row_blocks
+
+EQUAL_TOLERANCE = 3 * NORM_TOLERANCE
+"""Equal vectors of about length one have no inner product below one less this."""
 
 
 def hub_penalty(
@@ -32,10 +39,8 @@ def hub_penalty(
     References are distinct vectors, so a thousand equal bots weigh as one; a reference is not
     compared with itself, and equal vectors get equal penalties.
     """
-    generator = np.random.default_rng(config.seed)
-    num_references = min(config.hub_references, entries.num_entries)
-    reference_R = np.sort(generator.choice(entries.num_entries, num_references, replace=False))
-    num_nearest = min(config.hub_nearest, num_references - 1)
+    reference_R = _draw_references(entries, config)
+    num_nearest = min(config.hub_nearest, len(reference_R) - 1)
     if num_nearest < 1:
         return np.zeros(len(vectors_ND), dtype=np.float32)
     reference_RD = np.ascontiguousarray(vectors_ND[entries.first_rows_E[reference_R]])
@@ -43,6 +48,70 @@ def hub_penalty(
         reference_RD *= scale_D
     nearness_E = _nearness(vectors_ND, entries.first_rows_E, reference_R, reference_RD, num_nearest)
     return entries.spread(nearness_E / np.float32(2))
+
+
+@dataclass(frozen=True)
+class HubReferences:
+    """The reference users of a build, to correct vectors that came after it by the same formula.
+
+    Attributes:
+        vectors_RD: Their vectors, all distinct.
+        rows_R: A row of the build that has each of these vectors.
+        alone_R: True where no other row has it.
+        num_nearest: How many of the nearest are averaged; 0 where there is nothing to compare with.
+    """
+
+    vectors_RD: Vectors
+    rows_R: Rows
+    alone_R: npt.NDArray[np.bool_]
+    num_nearest: int
+
+    @classmethod
+    def of(cls, vectors_ND: Vectors, entries: Entries, config: IndexConfig) -> "HubReferences":
+        """Draw those that `hub_penalty` drew of the same vectors by the same config."""
+        reference_R = _draw_references(entries, config)
+        rows_R = np.asarray(entries.first_rows_E[reference_R])
+        sizes_R = entries.offsets_E[reference_R + 1] - entries.offsets_E[reference_R]
+        num_nearest = max(0, min(config.hub_nearest, len(reference_R) - 1))
+        return cls(np.ascontiguousarray(vectors_ND[rows_R]), rows_R, sizes_R == 1, num_nearest)
+
+    def penalties(
+        self, vectors_MD: Vectors, own_rows_M: Rows, *, scale_D: Floats | None = None
+    ) -> Floats:
+        """Return r(g) / 2 of vectors that are not of the build; memory is bounded.
+
+        Products are multiplied by `scale_D`, as in `index.purposes`, if it is there.
+
+        As in the build, a vector is not compared with one that is equal but for float noise, so
+        equal vectors get equal penalties, and nobody with oneself: `own_rows_M` are the users' rows
+        in the build, -1 for none.
+        """
+        penalty_M = np.zeros(len(vectors_MD), dtype=np.float32)
+        if not self.num_nearest:
+            return penalty_M
+        row_bytes = 4 * (len(self.rows_R) + vectors_MD.shape[1])
+        for block in row_blocks(len(vectors_MD), row_bytes):
+            part_MD = vectors_MD[block]
+            similarity_MR = part_MD @ self.vectors_RD.T
+            equal_MR = self._equal(part_MD, similarity_MR)
+            own_MR = (self.rows_R == own_rows_M[block, None]) & self.alone_R
+            own_MR &= ~equal_MR.any(axis=1, keepdims=True)
+            if scale_D is not None:
+                similarity_MR = (part_MD * scale_D) @ self.vectors_RD.T
+            similarity_MR[equal_MR | own_MR] = -np.inf
+            nearest = np.partition(similarity_MR, -self.num_nearest, axis=1)[:, -self.num_nearest :]
+            penalty_M[block] = nearest.mean(axis=1) / np.float32(2)
+        return penalty_M
+
+    def _equal(self, vectors_MD: Vectors, similarity_MR: Floats) -> npt.NDArray[np.bool_]:
+        """Tell which vectors are equal to which reference but for float noise."""
+        equal_MR = np.zeros(similarity_MR.shape, dtype=bool)
+        vector_P, reference_P = np.nonzero(similarity_MR > 1 - EQUAL_TOLERANCE)
+        for pair in row_blocks(len(vector_P), vectors_MD.shape[1] * 8):
+            apart_PD = vectors_MD[vector_P[pair]] - self.vectors_RD[reference_P[pair]]
+            is_noise_P = np.einsum("pd,pd->p", apart_PD, apart_PD) <= NOISE**2
+            equal_MR[vector_P[pair], reference_P[pair]] = is_noise_P
+        return equal_MR
 
 
 def augment_gallery(vectors_ND: Vectors, penalty_N: Floats, *, penalty_max: float) -> Vectors:
@@ -56,6 +125,16 @@ def augment_queries(query_QD: Vectors) -> Vectors:
     """Return the queries with their two extra dimensions."""
     extra = np.tile(np.array([1, 0], dtype=np.float32), (len(query_QD), 1))
     return np.ascontiguousarray(np.hstack([query_QD, extra]), dtype=np.float32)
+
+
+def _draw_references(entries: Entries, config: IndexConfig) -> Rows:
+    """Return the entries that are references, ascending."""
+    generator = np.random.default_rng(config.seed)
+    num_references = min(config.hub_references, entries.num_entries)
+    reference_R: Rows = np.sort(
+        generator.choice(entries.num_entries, num_references, replace=False)
+    )
+    return reference_R
 
 
 def _nearness(

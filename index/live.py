@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import pyarrow as pa
+
 from embedder.errors import EmbedderError
 from index.config import IndexConfig
+from index.delta import ChangedUsers
 from index.errors import IndexingError, NoLiveBuild
+from index.overlay import CHANGES_SCHEMA
 from index.publish import live_build_id
 from index.service import Clock, LookalikeService, utc_now
 from store.errors import StoreError
@@ -20,6 +24,9 @@ RETRY_FIRST, RETRY_MAX = timedelta(seconds=0.5), timedelta(seconds=10)
 
 OpenService = Callable[[Workspace, str, IndexConfig], LookalikeService]
 ReadErased = Callable[[], frozenset[str]]
+ReadLabels = Callable[[datetime], pa.Table]
+
+NO_LABELS = CHANGES_SCHEMA.empty_table()
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,17 @@ class LiveStatus:
         build_id: What is served; None until the first load.
         loaded_at: When that was loaded.
         checked_at: When `live.json` was last looked at.
-        error: Why the live build is not the one that is served, or why users who were erased
-            lately may still be; None when all is well.
+        error: Why the live build is not the one that is served, or why what was erased or labelled
+            lately may not be seen; None when all is well.
+        num_left_out: New or changed users of the last `apply` for whom there is no room until the
+            next rebuild.
     """
 
     build_id: str | None = None
     loaded_at: datetime | None = None
     checked_at: datetime | None = None
     error: str | None = None
+    num_left_out: int = 0
 
 
 def open_service(workspace: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:
@@ -50,6 +60,11 @@ def nobody() -> frozenset[str]:
     return frozenset()
 
 
+def no_labels(_since: datetime) -> pa.Table:
+    """Return that no label changed."""
+    return NO_LABELS
+
+
 class LiveService:
     """Holds the current service; readers keep the one they got until they are done with it.
 
@@ -57,6 +72,9 @@ class LiveService:
         workspace: Where `live.json` is.
         config: Passed on to each service.
         read_erased: Returns all erased users, the same object while nobody was added; raises
+            StoreError where they can't be read.
+        read_labels: Returns the labels of now of all users whose labels may have changed since a
+            time, with the columns of `CHANGES_SCHEMA`, the same object while nothing did; raises
             StoreError where they can't be read.
         open_service: Loads one.
         clock: Tells the time.
@@ -68,12 +86,14 @@ class LiveService:
         config: IndexConfig,
         *,
         read_erased: ReadErased = nobody,
+        read_labels: ReadLabels = no_labels,
         open_service: OpenService = open_service,
         clock: Clock = utc_now,
     ) -> None:
         self._workspace = workspace
         self._config = config
         self._read_erased = read_erased
+        self._read_labels = read_labels
         self._open_service = open_service
         self._clock = clock
         self._service: LookalikeService | None = None
@@ -85,7 +105,11 @@ class LiveService:
         self._swapping = threading.Lock()
         self._erased: frozenset[str] = frozenset()
         self._erased_seen: frozenset[str] | None = None
+        self._labels_seen: pa.Table | None = None
         self._erasures_error: str | None = None
+        self._labels_error: str | None = None
+        self._num_left_out = 0
+        self._growing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -103,13 +127,18 @@ class LiveService:
 
     def status(self) -> LiveStatus:
         """Return how the last attempts to load went."""
-        return replace(self._status, error=self._status.error or self._erasures_error)
+        errors = (self._status.error, self._erasures_error, self._labels_error)
+        return replace(
+            self._status,
+            error="; ".join(filter(None, errors)) or None,
+            num_left_out=self._num_left_out,
+        )
 
     def refresh(self) -> bool:
         """Load the live build if it is another than the one served; return whether it changed.
 
         Blocks while loading, so call it from a thread of its own; callers at the same time wait.
-        Nothing is served before it is known who was erased.
+        Nothing is served before it is known who was erased, and which labels changed since.
         A build that can't be loaded leaves the old one in service, and `status` says why. It is
         tried again, for the reason may have been outside the build or it may be repaired: soon at
         first, then ever later, as each attempt reads all of it.
@@ -150,6 +179,48 @@ class LiveService:
         self._erased_seen = erased
         return changed
 
+    def follow_labels(self) -> bool:
+        """Serve the labels of now; return whether any changed since the last time.
+
+        Where they can't be read, those known so far hold, and `status` says so.
+        """
+        service = self._service
+        if service is None:
+            return False
+        try:
+            labels = self._read_labels(service.data_as_of)
+        except StoreError as error:
+            self._labels_error = f"the labels can't be read: {error}"
+            return False
+        self._labels_error = None
+        with self._swapping:
+            now = self._service
+            if now is None or now.build is not service.build or labels is self._labels_seen:
+                return False
+            self._service = now.answering_for(now.population.with_labels(labels))
+            self._labels_seen = labels
+        return True
+
+    def apply(self, changed: ChangedUsers) -> int:
+        """Serve users as they are now; return how many found no room, which `status` tells too.
+
+        They are searched at once. Where they have become many, a graph is grown of them in this
+        thread afterwards, and it does not hold up others who change what is served.
+
+        Raises:
+            NoLiveBuild: While nothing is loaded.
+            SpaceMismatch: If another encoder is served than that which embedded them.
+        """
+        with self._swapping:
+            service = self.current()
+            population, num_left_out = service.population.with_changed(
+                changed, users_max=self._config.delta_users_max
+            )
+            self._service = service.answering_for(population)
+            self._num_left_out = num_left_out
+        self._grow()
+        return num_left_out
+
     def start(self, *, poll_seconds: float = 1.0) -> None:
         """Refresh and follow the erasures again and again in a thread, until `stop`."""
         assert self._watcher is None, "it is started already"
@@ -170,6 +241,7 @@ class LiveService:
         while not self._stopping.is_set():
             try:
                 self.follow_erasures()
+                self.follow_labels()
                 self.refresh()
             except Exception as error:  # the edge of a thread that must live on
                 logger.exception("refreshing the live build failed")
@@ -181,21 +253,57 @@ class LiveService:
         changed = self._service is None or self._service.build_id != build_id
         if changed:
             erased = self._read_erased()
-            self._serve(self._open_service(self._workspace, build_id, self._config), erased)
+            loaded = self._open_service(self._workspace, build_id, self._config)
+            self._serve(loaded, erased, self._read_labels(loaded.data_as_of))
             logger.info("build %s is loaded", build_id)
         loaded_at = self._clock() if changed else self._status.loaded_at
         self._status = LiveStatus(build_id, loaded_at, self._clock(), None)
         return changed
 
-    def _serve(self, loaded: LookalikeService | None, erased: frozenset[str]) -> bool:
-        """Serve what was loaded, or what is served, without all who were ever seen erased."""
+    def _serve(
+        self,
+        loaded: LookalikeService | None,
+        erased: frozenset[str],
+        labels: pa.Table | None = None,
+    ) -> bool:
+        """Serve what was loaded, or what is served, without all who were ever seen erased.
+
+        Users whom the loaded build can't know are carried over.
+        """
         with self._swapping:
             self._erased |= erased
-            service = self._service if loaded is None else loaded
+            before = self._service
+            service = before if loaded is None else loaded
             if service is None:
                 return False
-            self._service = service.without_users(self._erased)
-            return self._service is not service
+            population = service.population.without_users(self._erased)
+            if loaded is not None:
+                if before is not None:
+                    population = population.carrying(before.population)
+                if labels is not None:
+                    population = population.with_labels(labels)
+                self._labels_seen = labels
+                self._num_left_out = 0
+            self._service = service.answering_for(population)
+            return self._service is not before
+
+    def _grow(self) -> None:
+        """Make the graph of the changed users longer, where exact search has become too much."""
+        if not self._growing.acquire(blocking=False):
+            return
+        try:
+            service = self.current()
+            delta = service.population.delta
+            if not delta.wants_graph(self._config):
+                return
+            graph = delta.grown_graph(self._config)
+            with self._swapping:
+                now = self.current()
+                if now.build is service.build:
+                    grown = now.population.delta.adopting(graph, delta)
+                    self._service = now.answering_for(now.population.with_delta(grown))
+        finally:
+            self._growing.release()
 
     def _fail(self, error: Exception) -> None:
         message = str(error) or type(error).__name__

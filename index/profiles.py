@@ -33,8 +33,12 @@ class StoredRings:
     cohesion_R: list[float]
 
     def of(self, rows: Rows) -> list[RingInfo | None]:
-        """Return the ring of each user as the others in it tell; None for one who is in none."""
-        ring = self.users.table.column("ring").take(pa.array(rows)).fill_null(NO_RING).to_numpy()
+        """Return the ring of each user as the others in it tell; None for one who is in none.
+
+        Rings, and the labels they count, are those of the build; its row is -1 for who came since.
+        """
+        known = pa.array(rows, mask=rows < 0)
+        ring = self.users.table.column("ring").take(known).fill_null(NO_RING).to_numpy()
         ring = np.where(ring < len(self.cohesion_R), ring, NO_RING).astype(np.int64)
         asked = Asked(ring, ring != NO_RING, self.users.label_N[rows] == 1)
         _, num_violators = self.rates.others(asked)

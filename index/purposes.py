@@ -18,7 +18,7 @@ import numpy.typing as npt
 from index.approximate import ApproximateIndex
 from index.errors import NotAVector
 from index.exact import ExactIndex
-from index.vectors import Floats, Rows, Vectors
+from index.vectors import Floats, Vectors
 
 SHORTEST = 1e-6  # of a query under a purpose: less is nothing but rounding
 
@@ -77,9 +77,8 @@ class View:
         weighed: Vectors = (query_QD * self.scale_D / length_Q[:, None]).astype(np.float32)
         return weighed
 
-    def products(self, query_D: Vectors, rows_K: Rows) -> npt.NDArray[np.float64]:
-        """Return each dimension's part in the cosine of a query with some rows, K by D, float64."""
-        vectors_KD = self.everyone.vectors_ND[rows_K]
+    def products(self, query_D: Vectors, vectors_KD: Vectors) -> npt.NDArray[np.float64]:
+        """Return each dimension's part in the cosines of a query, K by D, float64."""
         product_KD = vectors_KD.astype(np.float64) * query_D
         if self.scale_D is None:
             return product_KD

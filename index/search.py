@@ -6,6 +6,8 @@ places nor those of others; then users are picked for the answer.
 Shape key: `Q` queries, `K` entries found, `E` entries, `M` rows, `N` users, `D` dimensions.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from index.answers import NeighborRequest, SearchMode
@@ -13,7 +15,7 @@ from index.build import Build
 from index.distinct import Entries
 from index.overfetch import overfetch
 from index.purposes import View
-from index.sharing import Found, Passes, pick_behaviors, pick_users, sharers
+from index.sharing import Found, Passes, Sharers, pick_behaviors, pick_users, sharers
 from index.slices import Slice
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
@@ -42,6 +44,36 @@ def find_neighbors(
     """
     if len(query_QD) == 0:
         return [], []
+    found = find_entries(build, query_QD, request, tombstones, own_rows_Q=own_rows_Q)
+    return pick(found.users, request, own_rows_Q), found.modes_Q
+
+
+@dataclass(frozen=True)
+class FoundEntries:
+    """The entries that each query found, best first.
+
+    Attributes:
+        entry_QK: Their numbers, -1 for none.
+        users: Who of them may be hits.
+        passes: Tells which rows may be; None where all may.
+        modes_Q: How each query found them.
+    """
+
+    entry_QK: Rows
+    users: Sharers
+    passes: Passes | None
+    modes_Q: list[SearchMode]
+
+
+def find_entries(
+    build: Build,
+    query_QD: Vectors,
+    request: NeighborRequest,
+    tombstones: Tombstones,
+    *,
+    own_rows_Q: Rows | None = None,
+) -> FoundEntries:
+    """Return enough entries to fill the places of each query; arguments as of `find_neighbors`."""
     view = build.view(request)
     query_QD = view.weigh(query_QD)
     part = None
@@ -58,9 +90,14 @@ def find_neighbors(
         if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
             break
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
+    return FoundEntries(found.rows_QK, users, passes, modes_Q)
+
+
+def pick(users: Sharers, request: NeighborRequest, own_rows_Q: Rows | None) -> list[Found]:
+    """Return who of the users found is shown, by what is counted."""
     if request.count == "users":
-        return pick_users(users, own_rows_Q, k=request.k), modes_Q
-    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members), modes_Q
+        return pick_users(users, own_rows_Q, k=request.k)
+    return pick_behaviors(users, own_rows_Q, k=request.k, members=request.members)
 
 
 def _passes(

@@ -17,7 +17,14 @@ class ServeConfig(BaseModel, frozen=True, extra="forbid"):
         gt=0,
         le=60,
         description="how often a worker looks whether another build went live; whether "
-        "users were erased, every two seconds or more often",
+        "users were erased or labels changed, every two seconds or more often",
+    )
+    delta_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=86_400,
+        description="how often a worker looks into the lake for users who came or changed since "
+        "the build, and embeds them; 0 is never",
     )
     body_max_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="largest request body; a larger one answers 413"

@@ -25,13 +25,13 @@ from index.builds import build_dir
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
 from index.events import Event, events_to_batch
+from index.everywhere import find_everywhere
 from index.loading import LoadEmbedder, LoadRiskModel, load_fitted_risk_model, load_trained_embedder
 from index.parts import EventEmbedder, RiskAssessor
+from index.population import Population
 from index.profiles import read_rings, user_profile
 from index.publish import live_build_id
-from index.search import find_neighbors
-from index.shaping import hits_of, risk_answer
-from index.tombstones import Tombstones
+from index.shaping import features_table, hits_of, risk_answer
 from index.vectors import Rows, Vectors, unit_queries
 from store.clock import to_us
 from store.sequences import Int64s
@@ -80,7 +80,7 @@ class LookalikeService:
         self._config = config
         self._clock = clock
         self._rings = read_rings(build)
-        self._tombstones = Tombstones.none(manifest.num_users)
+        self._population = Population.of(build)
 
     @classmethod
     def open(
@@ -136,12 +136,25 @@ class LookalikeService:
 
     def without_users(self, erased_users: Collection[str]) -> "LookalikeService":
         """Return this service, with these users hidden too; what is loaded is shared."""
-        tombstones = self._tombstones.adding(self._build.users, erased_users)
-        if tombstones is self._tombstones:
+        return self.answering_for(self._population.without_users(erased_users))
+
+    def answering_for(self, population: Population) -> "LookalikeService":
+        """Return this service with another population of its build."""
+        if population is self._population:
             return self
         service = copy(self)
-        service._tombstones = tombstones
+        service._population = population
         return service
+
+    @property
+    def population(self) -> Population:
+        """Who is answered for."""
+        return self._population
+
+    @property
+    def embedder(self) -> EventEmbedder:
+        """Makes vectors of the build's space."""
+        return self._embedder
 
     @property
     def build(self) -> Build:
@@ -171,12 +184,12 @@ class LookalikeService:
 
     @property
     def num_users(self) -> int:
-        """Users who may be asked about: those of the build who are not erased."""
-        return self._build.manifest.num_users - self._tombstones.num_hidden
+        """Users who may be asked about: of the build and since, without those who are erased."""
+        return self._population.num_users
 
     @property
     def num_violators(self) -> int:
-        return len(self._tombstones.visible(self._build.violator_rows))
+        return self._population.num_violators
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -189,10 +202,8 @@ class LookalikeService:
         return self._build.manifest.index
 
     def user_ids(self, start: int, stop: int) -> list[str]:
-        """Return the ids of some of the users, by position and in order."""
-        rows = self._tombstones.visible(np.arange(self._build.manifest.num_users, dtype=np.int64))
-        ids: list[str] = self._build.users.ids.take(pa.array(rows[start:stop])).to_pylist()
-        return ids
+        """Return the ids of some of the users, by position: of the build in order, then since."""
+        return self._population.ids_of(self._population.rows()[start:stop])
 
     def freshness(self) -> Freshness:
         """Return how old the build is now."""
@@ -204,18 +215,18 @@ class LookalikeService:
         self, user_ids: Sequence[str], request: NeighborRequest
     ) -> list[NeighborAnswer | UnknownUser]:
         """Return the neighbors of stored users, never the users themselves; order is kept."""
-        rows_Q = self._rows_of(user_ids)
+        rows_Q = self._population.rows_of(user_ids)
         known = np.flatnonzero(rows_Q >= 0)
         answers: list[NeighborAnswer | UnknownUser] = [UnknownUser(name) for name in user_ids]
         if len(known) == 0:
             return answers
         rows = rows_Q[known]
         found = self._neighbors(
-            self._vectors_of(rows),
+            self._population.vectors_of(rows),
             request,
             own_rows_Q=rows,
             user_ids=[user_ids[place] for place in known.tolist()],
-            num_events=self._build.users.num_events_N[rows].tolist(),
+            num_events=self._population.num_events_of(rows).tolist(),
         )
         for place, answer in zip(known.tolist(), found, strict=True):
             answers[place] = answer
@@ -260,18 +271,19 @@ class LookalikeService:
         Raises:
             RiskUnavailable: If the build has no risk model.
         """
-        rows_Q = self._rows_of(user_ids)
+        rows_Q = self._population.rows_of(user_ids)
         known = np.flatnonzero(rows_Q >= 0)
         answers: list[RiskAnswer | UnknownUser] = [UnknownUser(name) for name in user_ids]
         rows = rows_Q[known]
         own_ids = [user_ids[place] for place in known.tolist()]
-        num_events_Q = np.asarray(self._build.users.num_events_N[rows])
-        silence_us_Q = self._build.users.silence_us_of(rows)
+        population = self._population
+        num_events_Q = population.num_events_of(rows)
+        silence_us_Q = population.silence_us_of(rows)
         assessed = self._risk_model().assess(
-            self._vectors_of(rows), num_events_Q, own_ids=own_ids, silence_us_Q=silence_us_Q
+            population.vectors_of(rows), num_events_Q, own_ids=own_ids, silence_us_Q=silence_us_Q
         )
-        violator_Q = self._build.users.label_N[rows] == 1
-        rings = self._rings.of(rows)
+        violator_Q = population.is_violator(rows)
+        rings = self._rings.of(population.build_rows_of(rows))
         for query, (place, user_id) in enumerate(zip(known.tolist(), own_ids, strict=True)):
             answers[place] = risk_answer(
                 assessed,
@@ -317,28 +329,23 @@ class LookalikeService:
         Raises:
             RiskUnavailable: If the build has no risk model.
         """
-        risk = self._risk_model()
-        rows_Q = self._rows_of(user_ids)
+        names = self._risk_model().feature_names
+        rows_Q = self._population.rows_of(user_ids)
         found_Q = rows_Q >= 0
         rows = rows_Q[found_Q]
-        own_ids = [user_ids[place] for place in np.flatnonzero(found_Q).tolist()]
-        feature_MF = self._features(rows, own_ids)
-        place_Q = pa.array(np.where(found_Q, np.cumsum(found_Q) - 1, 0), mask=~found_Q)
-        columns = {
-            "user_id": pa.array(user_ids, pa.string()),
-            "found": pa.array(found_Q),
-            "num_events": pa.array(self._build.users.num_events_N[rows]).take(place_Q),
-        }
-        for column, name in enumerate(risk.feature_names):
-            columns[name] = pa.array(np.ascontiguousarray(feature_MF[:, column])).take(place_Q)
-        return pa.table(columns)
+        feature_MF = self._features(
+            rows, [user_ids[place] for place in np.flatnonzero(found_Q).tolist()]
+        )
+        num_events_M = self._population.num_events_of(rows)
+        return features_table(user_ids, found_Q, num_events_M, names, feature_MF)
 
     def profile(self, user_id: str) -> UserProfile | UnknownUser:
-        """Return what the build knows of a user."""
-        row = int(self._rows_of([user_id])[0])
-        if row < 0:
+        """Return what is known of a user."""
+        rows = self._population.rows_of([user_id])
+        if rows[0] < 0:
             return UnknownUser(user_id)
-        return user_profile(self._build.users, row, self._rings.of(np.array([row]))[0])
+        users, row = self._population.record_of(int(rows[0]))
+        return user_profile(users, row, self._rings.of(self._population.build_rows_of(rows))[0])
 
     def _neighbors(
         self,
@@ -349,17 +356,11 @@ class LookalikeService:
         num_events: Sequence[int | None],
         own_rows_Q: Rows | None = None,
     ) -> list[NeighborAnswer]:
-        found, modes_Q = find_neighbors(
-            self._build, query_QD, request, self._tombstones, own_rows_Q=own_rows_Q
-        )
-        state = self.freshness().state
+        people, state = self._population, self.freshness().state
+        found, modes_Q = find_everywhere(people, query_QD, request, own_rows_Q=own_rows_Q)
         return [
             NeighborAnswer(
-                user_id,
-                hits_of(self._build, query_D, found_by_query, request),
-                mode,
-                count,
-                state,
+                user_id, hits_of(people, query_D, found_by_query, request), mode, count, state
             )
             for user_id, mode, count, query_D, found_by_query in zip(
                 user_ids, modes_Q, num_events, query_QD, found, strict=True
@@ -379,9 +380,12 @@ class LookalikeService:
         parts = [np.empty((0, len(self._risk_model().feature_names)), dtype=np.float32)]
         for start in range(0, len(rows_M), FEATURES_AT_ONCE):
             rows = rows_M[start : start + FEATURES_AT_ONCE]
-            num_events = np.asarray(self._build.users.num_events_N[rows])
             ids = own_ids[start : start + FEATURES_AT_ONCE]
-            assessed = self._risk_model().assess(self._vectors_of(rows), num_events, own_ids=ids)
+            assessed = self._risk_model().assess(
+                self._population.vectors_of(rows),
+                self._population.num_events_of(rows),
+                own_ids=ids,
+            )
             parts.append(assessed.features_QF.astype(np.float32))
         return np.concatenate(parts)
 
@@ -391,9 +395,3 @@ class LookalikeService:
                 f"build {self.build_id} has no risk model: there were too few labels to fit one"
             )
         return self._risk
-
-    def _rows_of(self, user_ids: Sequence[str]) -> Rows:
-        return self._tombstones.rows_of(self._build.users, user_ids)
-
-    def _vectors_of(self, rows_M: Rows) -> Vectors:
-        return np.ascontiguousarray(self._build.vectors_ND[rows_M])

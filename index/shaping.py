@@ -1,47 +1,49 @@
 """From rows and arrays to answers.
 
-Shape key: `K` neighbors, `M` users who share a vector, `D` dimensions, `C` channels.
+Shape key: `Q` queries, `K` neighbors, `M` users found or who share a vector, `D` dimensions,
+`C` channels, `F` features.
 """
 
+from collections.abc import Sequence
 from itertools import repeat
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from index.answers import Band, Hit, Member, NeighborRequest, RingInfo, RiskAnswer
-from index.build import Build
 from index.parts import RiskAssessment
+from index.population import Population
 from index.sharing import Found
-from index.users import UserTable
-from index.vectors import Rows, Vectors
+from index.vectors import Floats, Rows, Vectors
 
 
 def hits_of(
-    build: Build, query_D: Vectors, found: Found, request: NeighborRequest
+    population: Population, query_D: Vectors, found: Found, request: NeighborRequest
 ) -> tuple[Hit, ...]:
     """Return the hits that were found, in their order; similarities are computed again, exactly."""
     rows_K = found.rows_K
     if len(rows_K) == 0:
         return ()
-    blocks = build.manifest.blocks
-    product_KD = build.view(request).products(query_D, rows_K)
+    blocks = population.build.manifest.blocks
+    product_KD = population.build.view(request).products(query_D, population.vectors_of(rows_K))
     share_KC = np.add.reduceat(product_KD, [block.start for block in blocks], axis=1)
     explain, names = request.explain, [block.name for block in blocks]
-    users = build.users
     channels = (
         dict(zip(names, share, strict=True)) if explain else None for share in share_KC.tolist()
     )
     members = (
-        (_members_of(users, rows) for rows in found.members) if found.members else repeat(None)
+        (_members_of(population, rows) for rows in found.members) if found.members else repeat(None)
     )
     return tuple(
         map(
             Hit,
-            users.ids_of(rows_K),
+            population.ids_of(rows_K),
             np.clip(share_KC.sum(axis=1), -1.0, 1.0).tolist(),
-            (users.label_N[rows_K] == 1).tolist(),
-            users.policies_of(rows_K),
-            users.num_events_N[rows_K].tolist(),
+            population.is_violator(rows_K).tolist(),
+            population.policies_of(rows_K),
+            population.num_events_of(rows_K).tolist(),
             found.duplicates_K.tolist(),
             channels,
             members,
@@ -49,15 +51,15 @@ def hits_of(
     )
 
 
-def _members_of(users: UserTable, rows_M: Rows) -> tuple[Member, ...]:
+def _members_of(population: Population, rows_M: Rows) -> tuple[Member, ...]:
     """Return some users who share the vector of a hit."""
     return tuple(
         map(
             Member,
-            users.ids_of(rows_M),
-            (users.label_N[rows_M] == 1).tolist(),
-            users.policies_of(rows_M),
-            users.num_events_N[rows_M].tolist(),
+            population.ids_of(rows_M),
+            population.is_violator(rows_M).tolist(),
+            population.policies_of(rows_M),
+            population.num_events_of(rows_M).tolist(),
         )
     )
 
@@ -87,3 +89,22 @@ def risk_answer(
         known_violator,
         assessed.band_rule[query],
     )
+
+
+def features_table(
+    user_ids: Sequence[str],
+    found_Q: npt.NDArray[np.bool_],
+    num_events_M: Rows,
+    names: Sequence[str],
+    feature_MF: Floats,
+) -> pa.Table:
+    """Return features by user asked for, given those of the M users found; null for the others."""
+    place_Q = pa.array(np.where(found_Q, np.cumsum(found_Q) - 1, 0), mask=~found_Q)
+    columns = {
+        "user_id": pa.array(user_ids, pa.string()),
+        "found": pa.array(found_Q),
+        "num_events": pa.array(num_events_M).take(place_Q),
+    }
+    for column, name in enumerate(names):
+        columns[name] = pa.array(np.ascontiguousarray(feature_MF[:, column])).take(place_Q)
+    return pa.table(columns)

@@ -1,10 +1,10 @@
-"""Users erased since a build was made: their rows stay until the next rebuild, and are not seen.
+"""Rows of a build that are not seen until the next rebuild: of users erased, or changed, since.
 
 Shape key: `N` users of the build, `Q` queries, `K` neighbors, `M` rows asked for.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ class Tombstones:
     """Which rows of a build are hidden.
 
     Attributes:
-        user_ids: All erased users, whether the build holds them or not.
-        hidden_N: True for the rows of those it holds.
+        user_ids: All users who were hidden by id, whether the build holds them or not.
+        hidden_N: True for the rows that are hidden.
         num_hidden: How many those are.
     """
 
@@ -38,9 +38,13 @@ class Tombstones:
         if not new:
             return self
         rows = users.rows_of(sorted(new))
+        return replace(self.hiding(rows[rows >= 0]), user_ids=self.user_ids | new)
+
+    def hiding(self, rows: Rows) -> "Tombstones":
+        """Return these and more, by row: what is answered with from elsewhere."""
         hidden_N = self.hidden_N.copy()
-        hidden_N[rows[rows >= 0]] = True
-        return Tombstones(self.user_ids | new, hidden_N, int(hidden_N.sum()))
+        hidden_N[rows] = True
+        return Tombstones(self.user_ids, hidden_N, int(np.count_nonzero(hidden_N)))
 
     def rows_of(self, users: UserTable, user_ids: Sequence[str]) -> Rows:
         """Return the row of each id, -1 where there is none or it is hidden."""

@@ -6,7 +6,8 @@ they are added, and revoked with a time, so that any past view can be had again.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, true
 
 from store.clock import to_us
 from store.database import Database
@@ -39,6 +40,15 @@ _VIEW_SCHEMA = pa.schema(
         ("extra", pa.string()),
     ]
 )
+
+CHANGED_SCHEMA = pa.schema(
+    [
+        _VIEW_SCHEMA.field(name)
+        for name in ("user_id", "label", "policy", "group", "occurred_at_us", "known_at_us")
+    ]
+)
+_WRITING_SECONDS_MAX = 3_600
+_PRIME = 1_000_003
 
 _WRITTEN = pa.schema(
     [
@@ -134,7 +144,15 @@ class LabelStore:
             set_={
                 "revoked_at_us": func.coalesce(
                     labels.c.revoked_at_us, statement.excluded.revoked_at_us
-                )
+                ),
+                "recorded_at_us": case(
+                    (
+                        labels.c.revoked_at_us.is_(None)
+                        & statement.excluded.revoked_at_us.is_not(None),
+                        statement.excluded.recorded_at_us,
+                    ),
+                    else_=labels.c.recorded_at_us,
+                ),
             },
         )
         before = _count(connection)
@@ -150,6 +168,45 @@ class LabelStore:
         arrays = [pa.array(c, f.type) for c, f in zip(columns, _VIEW_SCHEMA, strict=True)]
         table = pa.table(arrays, schema=_VIEW_SCHEMA)
         return LabelView(table.sort_by("user_id"))
+
+    def changed_since(self, since: datetime, *, now: datetime) -> pa.Table:
+        """Return the labels in force now of every user whose label may be another than it was.
+
+        Args:
+            since: The time that the reader has the labels of, as `as_of` returned them then.
+            now: Labels that are known later, or revoked by then, don't count.
+
+        Returns:
+            The columns of `CHANGED_SCHEMA`, in no order, one row per user with a label that was
+            recorded, known or revoked since, or shortly before: a writer may take a while. Nulls
+            where a user has no label now.
+        """
+        changed = select(labels.c.user_id).where(_touched_since(since)).distinct().subquery()
+        in_force = _in_force(to_us(now), among=select(changed.c.user_id)).subquery()
+        now_in_force = [in_force.c[name] for name in CHANGED_SCHEMA.names[1:]]
+        statement = select(changed.c.user_id, *now_in_force).select_from(
+            changed.outerjoin(in_force, changed.c.user_id == in_force.c.user_id)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(statement).all()
+        columns = zip(*rows, strict=True) if rows else ([] for _ in CHANGED_SCHEMA)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, CHANGED_SCHEMA, strict=True)]
+        return pa.table(arrays, schema=CHANGED_SCHEMA)
+
+    def state_since(self, since: datetime, *, now: datetime) -> tuple[int | None, ...]:
+        """Return numbers that are others whenever `changed_since` returns something else."""
+        us, now_us = to_us(since), to_us(now)
+        known = labels.c.known_at_us.between(us, now_us - 1)
+        revoked = labels.c.revoked_at_us.between(us, now_us)
+        statement = select(
+            func.count(),
+            func.max(labels.c.id),
+            func.sum(labels.c.recorded_at_us % _PRIME),  # of all times, without an overflow
+            func.sum(case((known, 1), else_=0)),
+            func.sum(case((revoked, 1), else_=0)),
+        ).where(_touched_since(since))
+        with self._database.read() as connection:
+            return tuple(connection.execute(statement).one())
 
     def history(self) -> pa.Table:
         """Return all labels as they were written, in no order; the reader judges what counts when.
@@ -182,8 +239,18 @@ def _chunks(added: Iterable[Label]) -> Iterator[list[Label]]:
         yield chunk
 
 
-def _in_force(as_of_us: int) -> Select[Any]:
-    """Return the query for the one label that counts of each user.
+def _touched_since(since: datetime) -> ColumnElement[bool]:
+    """Return the condition of labels that were recorded, known or revoked since a time."""
+    us = to_us(since)
+    return or_(
+        labels.c.recorded_at_us >= us - _WRITING_SECONDS_MAX * 1_000_000,
+        labels.c.known_at_us >= us,
+        labels.c.revoked_at_us >= us,
+    )
+
+
+def _in_force(as_of_us: int, *, among: Select[Any] | None = None) -> Select[Any]:
+    """Return the query for the one label that counts of each user, or of some users.
 
     Ties are broken by content, never by the order in which labels were added.
     """
@@ -212,8 +279,33 @@ def _in_force(as_of_us: int) -> Select[Any]:
             or_(labels.c.known_at_us.is_(None), labels.c.known_at_us < as_of_us),
             or_(labels.c.revoked_at_us.is_(None), labels.c.revoked_at_us > as_of_us),
             or_(labels.c.label.is_not(None), labels.c.group.is_not(None)),
+            true() if among is None else user.in_(among),
         )
         .subquery()
     )
     kept = [column for column in ranked.c if column.name != "place"]
     return select(*kept).where(ranked.c.place == 1)
+
+
+class LabelChanges:
+    """Labels that changed since a time, read again only when they change; safe between threads."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
+        self._store = LabelStore(database)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._state: tuple[object, ...] | None = None
+        self._changes = CHANGED_SCHEMA.empty_table()
+
+    def read(self, since: datetime) -> pa.Table:
+        """Return `LabelStore.changed_since`: the same object as long as nothing changed.
+
+        Raises:
+            DatabaseError: If the database can't be read.
+        """
+        with self._lock:
+            now = self._clock()
+            state = (since, *self._store.state_since(since, now=now))
+            if state != self._state:
+                self._changes, self._state = self._store.changed_since(since, now=now), state
+            return self._changes

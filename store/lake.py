@@ -6,6 +6,7 @@ What a call returns, columns and types included, depends on the visible events a
 
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -108,15 +109,50 @@ class EventLake:
             for table in _whole_users(stream, max_events):
                 yield _to_sequences(table)
 
-    def users(self, *, as_of: datetime, cutoffs: Cutoffs | None = None) -> pa.Table:
-        """Return one row per user with a visible event, sorted by `user_id`.
+    def last_ingest(self) -> int:
+        """Return the number of the last ingest that is published, 0 if there is none."""
+        return max((manifest.ingest for manifest in self._manifests()), default=0)
+
+    def arrived(self, *, as_of: datetime, after_ingest: int, after: datetime) -> list[str]:
+        """Return the users who may have events that a reader of before does not know, sorted.
+
+        That are users with an event before `as_of` that came with a later ingest than
+        `after_ingest`, or lies at or after `after`. Files that can't hold such events are not read.
+        """
+        after_us = to_us(after)
+        manifests = [
+            manifest
+            for manifest in self._manifests()
+            if manifest.ingest > after_ingest
+            or any(part.last_ts_us >= after_us for part in manifest.parts)
+        ]
+        if not manifests:
+            return []
+        lake = copy(self)
+        lake._pinned = manifests
+        with lake._open(ViewRequest(to_us(as_of))) as view:
+            rows = fetch_all(
+                view.connection,
+                f"SELECT DISTINCT user_id FROM visible WHERE _ingest > {after_ingest} "
+                f"OR ts >= make_timestamptz({after_us}) ORDER BY user_id",
+            )
+        return [user_id for (user_id,) in rows]
+
+    def users(
+        self,
+        *,
+        as_of: datetime,
+        cutoffs: Cutoffs | None = None,
+        users: Collection[str] | None = None,
+    ) -> pa.Table:
+        """Return one row per user with a visible event, sorted by `user_id`; of some users if told.
 
         Columns: `user_id` string; `num_events`, `first_ts_us`, `last_ts_us`, `fingerprint` int64.
         The fingerprint hashes the user's visible events whatever their order and the file they
         came in; a column that has no value in an event does not count, so a new column changes
         only the users who have it.
         """
-        with self._open(ViewRequest(to_us(as_of), cutoffs)) as view:
+        with self._open(ViewRequest(to_us(as_of), cutoffs, users)) as view:
             return fetch_table(
                 view.connection,
                 "SELECT user_id, count(*) AS num_events, min(epoch_us(ts)) AS first_ts_us, "

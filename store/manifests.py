@@ -7,6 +7,7 @@ parts that a manifest names. So a file is in the lake whole or not at all, whene
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,17 @@ def _check_part(file: Path, part: Part, manifest: Path) -> None:
         raise LakeCorrupt(f"{file} is gone but {manifest} names it; restore a backup") from error
     if num_bytes != part.num_bytes:
         raise LakeCorrupt(f"{file} has {num_bytes} bytes instead of {part.num_bytes}")
+
+
+def last_ingest_before(workspace: Workspace, time: datetime) -> int:
+    """Return the number of the last ingest that was published before a time, 0 if none was.
+
+    Ingests are published in the order of their numbers. Where an erasure or a copy touched a
+    manifest since, the number may be too low, never too high.
+    """
+    paths = workspace.manifests_dir.glob("[0-9]*.json")
+    seconds = time.timestamp()
+    return max((int(path.stem) for path in paths if path.stat().st_mtime < seconds), default=0)
 
 
 def next_ingest(manifests: Sequence[Manifest]) -> int:

@@ -40,6 +40,8 @@ labels = Table(
     Column("recorded_at_us", BigInteger, nullable=False),
     Index("ix_labels_user_id", "user_id"),
     Index("ix_labels_known_at_us", "known_at_us"),
+    Index("ix_labels_recorded_at_us", "recorded_at_us"),
+    Index("ix_labels_revoked_at_us", "revoked_at_us"),
 )
 
 label_files = Table(

@@ -73,6 +73,11 @@ def _gauges(services: Services) -> list[Metric]:
             "1 when the last attempt to load the live build failed and an older one is served",
             float(services.live.status().error is not None),
         ),
+        gauge(
+            "lookalike_users_left_out",
+            "New or changed users of one worker for whom there is no room until the next rebuild",
+            services.live.status().num_left_out,
+        ),
     ]
     try:
         service = services.live.current()

@@ -1,20 +1,27 @@
 import threading
 import time
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from index.answers import NeighborAnswer, NeighborRequest, UserProfile
+from index.answers import NeighborAnswer, NeighborRequest, RiskAnswer, UserProfile
+from index.build_input import BuildInput
 from index.builds import build_dir, promote, prune, rollback
 from index.config import IndexConfig
-from index.errors import BuildCorrupt, NoLiveBuild
-from index.live import RETRY_FIRST, RETRY_MAX, LiveService
+from index.delta import SEEN_SCHEMA, ChangedUsers
+from index.errors import BuildCorrupt, NoLiveBuild, SpaceMismatch
+from index.live import NO_LABELS, RETRY_FIRST, RETRY_MAX, LiveService
 from index.service import LookalikeService
 from store.errors import DatabaseError
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
     NOW,
+    SPACE_ID,
     build_input,
     open_fake_service,
     publish_build,
@@ -64,8 +71,12 @@ def live_service(
     )
 
 
+def day_input(day: int, num_users: int = 20) -> BuildInput:
+    return build_input(unit_vectors(num_users, DIM, seed=day), violators=[1])
+
+
 def publish_day(workspace: Workspace, day: int, num_users: int = 20) -> str:
-    given = build_input(unit_vectors(num_users, DIM, seed=day), violators=[1])
+    given = day_input(day, num_users)
     now = NOW + timedelta(days=day)
     return publish_build(workspace, given, now=now, write_extra=write_rings_and_risk).build_id
 
@@ -321,3 +332,150 @@ def wait_for_build(live: LiveService, build_id: str) -> None:
     while live.status().build_id != build_id:
         assert time.monotonic() < deadline, live.status()
         time.sleep(0.005)
+
+
+class Labels:
+    """The labels that changed, or a database that can't be read."""
+
+    def __init__(self) -> None:
+        self.table = NO_LABELS
+        self.since: datetime | None = None
+        self.is_broken = False
+
+    def __call__(self, since: datetime) -> pa.Table:
+        if self.is_broken:
+            raise DatabaseError("the disk is full")
+        self.since = since
+        return self.table
+
+    def set(self, row: int, label: int | None, policy: str | None = None) -> None:
+        changed = {"user_id": user_name(row), "label": label, "policy": policy}
+        others = [one for one in self.table.to_pylist() if one["user_id"] != user_name(row)]
+        self.table = pa.Table.from_pylist([*others, changed], schema=NO_LABELS.schema)
+
+
+def labelled_service(workspace: Workspace, labels: Labels, **given: Any) -> LiveService:
+    return LiveService(
+        workspace,
+        given.pop("config", IndexConfig()),
+        read_labels=labels,
+        open_service=lambda where, build_id, config: open_fake_service(where, build_id, config),
+        clock=Clock(),
+        **given,
+    )
+
+
+def violators(live: LiveService) -> dict[str, str | None]:
+    request = NeighborRequest(k=100, known_violators=True)
+    (answer,) = live.current().neighbors_of_vectors(unit_vectors(1), SPACE_ID, request)
+    return {hit.user_id: hit.policy for hit in answer.hits}
+
+
+def test_new_labels_are_searched_and_revoked_ones_are_not_in_every_build(
+    workspace: Workspace,
+) -> None:
+    labels = Labels()
+    live = labelled_service(workspace, labels)
+    assert not live.follow_labels(), "nothing is loaded yet"
+    publish_day(workspace, 0)
+    live.refresh()
+    assert violators(live) == {user_name(1): "spam"}
+    assert labels.since == live.current().data_as_of
+    labels.set(4, 1, "cheating")
+    labels.set(1, None)
+    before = live.current()
+    assert live.follow_labels()
+    assert violators(live) == {user_name(4): "cheating"}
+    assert live.current().num_violators == 1
+    assert not live.follow_labels(), "nothing is new"
+    assert before.num_violators == 1, "a request ends as it began"
+    (risk,) = live.current().risk_of_users([user_name(4)])
+    assert isinstance(risk, RiskAnswer)
+    assert risk.known_violator
+    publish_day(workspace, 1)
+    assert live.refresh()
+    assert violators(live) == {user_name(4): "cheating"}
+    labels.set(4, 0)
+    assert live.follow_labels()
+    assert violators(live) == {}
+
+
+def test_labels_that_can_not_be_read_are_told_and_the_known_ones_hold(workspace: Workspace) -> None:
+    labels = Labels()
+    live = labelled_service(workspace, labels)
+    publish_day(workspace, 0)
+    labels.set(4, 1, "cheating")
+    live.refresh()
+    labels.is_broken = True
+    assert not live.follow_labels()
+    assert live.status().error == "the labels can't be read: the disk is full"
+    assert user_name(4) in violators(live)
+    labels.is_broken = False
+    live.follow_labels()
+    assert live.status().error is None
+
+
+def changed_users(rows: Sequence[int], *, seen_at: datetime, seed: int = 5) -> ChangedUsers:
+    numbers = [4] * len(rows)
+    ids = [user_name(row) for row in rows]
+    users = pa.table([ids, numbers, numbers, numbers, numbers], names=SEEN_SCHEMA.names)
+    return ChangedUsers(users, unit_vectors(len(rows), DIM, seed=seed), SPACE_ID, seen_at)
+
+
+def test_users_who_come_are_found_until_a_build_has_them(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    publish_day(workspace, 0)
+    live.refresh()
+    new = changed_users([3, 100], seen_at=NOW + timedelta(hours=1))
+    assert live.apply(new) == 0
+    service = live.current()
+    assert service.num_users == 21
+    (answer,) = service.neighbors_of_vectors(new.vectors_MD[[1]], SPACE_ID, NeighborRequest(k=1))
+    assert answer.hits[0].user_id == user_name(100)
+    (own,) = service.neighbors_of_users([user_name(3)], NeighborRequest(k=100))
+    assert isinstance(own, NeighborAnswer)
+    assert own.num_events == 4
+    assert len(own.hits) == 20
+    assert user_name(3) not in {hit.user_id for hit in own.hits}
+    publish_build(workspace, replace(day_input(1), data_as_of=NOW), now=NOW + timedelta(hours=2))
+    assert live.refresh()
+    assert is_known(live, 100), "the build is of a time before"
+    late = replace(day_input(2), data_as_of=NOW + timedelta(days=1))
+    publish_build(workspace, late, now=NOW + timedelta(days=1))
+    assert live.refresh()
+    assert not is_known(live, 100)
+
+
+def test_erased_users_do_not_come_back_with_their_events(workspace: Workspace) -> None:
+    erasures = Erasures()
+    live = live_service(workspace, erasures=erasures)
+    publish_day(workspace, 0)
+    erasures.add(3)
+    live.refresh()
+    live.apply(changed_users([3, 100], seen_at=NOW))
+    assert not is_known(live, 3)
+    assert is_known(live, 100)
+    erasures.add(100)
+    live.follow_erasures()
+    assert not is_known(live, 100)
+
+
+def test_more_users_than_there_is_room_for_are_told(workspace: Workspace) -> None:
+    config = IndexConfig(delta_users_max=2)
+    live = labelled_service(workspace, Labels(), config=config)
+    publish_day(workspace, 0)
+    live.refresh()
+    assert live.apply(changed_users([3, 100, 101], seen_at=NOW)) == 1
+    assert live.status().num_left_out == 1
+    assert not is_known(live, 101)
+    assert live.apply(changed_users([3, 100], seen_at=NOW, seed=6)) == 0
+    assert live.status().num_left_out == 0
+
+
+def test_users_of_another_encoder_are_refused(workspace: Workspace) -> None:
+    live = live_service(workspace)
+    publish_day(workspace, 0)
+    live.refresh()
+    changed = replace(changed_users([3], seen_at=NOW), space_id="space-b")
+    with pytest.raises(SpaceMismatch, match="space-b"):
+        live.apply(changed)

@@ -8,15 +8,17 @@ import pytest
 from index.answers import Filter, NeighborAnswer, NeighborRequest, Purpose
 from index.build_input import BuildInput
 from index.config import IndexConfig
+from index.delta import SEEN_SCHEMA, ChangedUsers
 from index.distinct import group_identical
 from index.errors import BuildInvalid, NotAVector, PurposeUnavailable
-from index.hubness import hub_penalty
+from index.hubness import HubReferences, hub_penalty
 from index.manifest import BlockSpec
 from index.service import LookalikeService
 from index.vectors import Vectors
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
+    NOW,
     SPACE_ID,
     build_input,
     event,
@@ -172,3 +174,32 @@ def test_weights_that_fit_no_block_are_not_written(
 ) -> None:
     with pytest.raises(BuildInvalid, match="no weights of blocks"):
         publish_build(workspace, replace(build(), purposes=purposes), CONFIG)
+
+
+@pytest.mark.parametrize("hub_correction", [True, False])
+def test_users_who_came_since_are_compared_by_the_purpose_too(
+    workspace: Workspace, hub_correction: bool
+) -> None:
+    config = CONFIG.model_copy(update={"hub_correction": hub_correction})
+    num_built = NUM_USERS - 60
+    built = replace(build_input(STORED[:num_built]), blocks=BLOCKS, purposes=build().purposes)
+    publish_build(workspace, built, config)
+    service = open_fake_service(workspace, config=config)
+    came = build_input(STORED).users.select(SEEN_SCHEMA.names).slice(num_built).cast(SEEN_SCHEMA)
+    changed = ChangedUsers(came, STORED[num_built:], SPACE_ID, NOW)
+    population, _ = service.population.with_changed(changed, users_max=100)
+    penalty = np.zeros(NUM_USERS, dtype=np.float32)
+    if hub_correction:
+        entries = group_identical(OTHER[:num_built])
+        penalty[:num_built] = hub_penalty(OTHER[:num_built], entries, config)
+        references = HubReferences.of(OTHER[:num_built], entries, config)
+        nobody = np.full(NUM_USERS - num_built, -1)
+        penalty[num_built:] = references.penalties(OTHER[num_built:], nobody)
+    for query in (3, NUM_USERS - 1):
+        answer = ask(service.answering_for(population), query, purpose="same_kind")
+        score = OTHER @ OTHER[query] - penalty
+        order = [row for row in np.argsort(-score, kind="stable").tolist() if row != query][:K]
+        assert ids(answer) == [user_name(row) for row in order]
+        assert any(row >= num_built for row in order)
+        cosine = OTHER[order] @ OTHER[query]
+        np.testing.assert_allclose([hit.similarity for hit in answer.hits], cosine, atol=1e-5)

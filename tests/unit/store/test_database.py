@@ -30,7 +30,7 @@ def test_migrating_twice_is_safe(database: Database) -> None:
     database.migrate()
     with database.read() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [
-            ("0001",)
+            ("0002",)
         ]
 
 

@@ -1,0 +1,142 @@
+"""What came since the build: a running service answers for it without a rebuild."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.arrivals import Arrivals
+from index.config import IndexConfig
+from index.live import LiveService
+from index.service import LookalikeService, utc_now
+from index.vectors import Vectors
+from store.database import Database
+from store.labels import LabelChanges
+from store.workspace import Workspace
+from tests.integration.api.serving import make_key, serving
+from tests.integration.bad_input.conftest import SERVE
+from tests.integration.jobs.conftest import invoke
+from tests.integration.jobs.test_rebuild import some_users, write_events
+
+SEEN_WITHIN_SECONDS = 5.0
+DEADLINE_SECONDS = 30.0
+LATER = [("2025-06-20T10:00:00Z", "chat"), ("2025-06-20T10:05:00Z", "trade")]
+
+
+def followed(root: Path) -> tuple[LiveService, Arrivals]:
+    workspace = Workspace.open(root)
+    database = Database(workspace.ops_url)
+    read_labels = LabelChanges(database, clock=utc_now).read
+    live = LiveService(workspace, IndexConfig(), read_labels=read_labels)
+    assert live.refresh(), live.status()
+    return live, Arrivals(workspace, database, live)
+
+
+def add_events(root: Path, name: str, user_ids: list[str]) -> None:
+    rows = [(user_id, ts, kind) for user_id in user_ids for ts, kind in LATER]
+    invoke("ingest", "events", write_events(root / f"{name}.csv", rows), "-w", root)
+
+
+def add_label(root: Path, user_id: str, **fields: str) -> None:
+    names, values = ["user_id", "label", *fields], [user_id, "1", *fields.values()]
+    file = root / f"labels-{len(list(root.glob('labels-*')))}.csv"
+    file.write_text(f"{','.join(names)}\n{','.join(values)}\n")
+    invoke("ingest", "labels", file, "-w", root)
+
+
+def vectors_of(service: LookalikeService, user_ids: list[str]) -> Vectors:
+    population = service.population
+    rows = population.rows_of(user_ids)
+    assert (rows >= 0).all()
+    return population.vectors_of(rows)
+
+
+def test_who_came_or_changed_has_the_vector_of_the_next_rebuild(workspace: Path) -> None:
+    invoke("rebuild", "-w", workspace)
+    live, arrivals = followed(workspace)
+    num_users = live.current().num_users
+    assert arrivals.poll() == 0
+    old, violator = some_users(live.current().build, 2)
+    since = ["newcomer", old]
+    add_events(workspace, "more", since)
+    add_label(workspace, violator, policy="spam", occurred_at=occurred_at(live, violator))
+    assert live.follow_labels()
+    assert arrivals.poll() == 3
+    assert arrivals.poll() == 0
+    assert live.current().num_users == num_users + 1
+    assert live.current().search_mode == "exact"
+    changed = [*since, violator]
+    before = vectors_of(live.current(), changed)
+    profiles = [live.current().profile(user_id) for user_id in changed]
+
+    invoke("rebuild", "-w", workspace)
+    assert live.refresh()
+    live.follow_labels()
+    assert live.current().population.delta.num_users == 0
+    np.testing.assert_allclose(vectors_of(live.current(), changed), before, atol=1e-5)
+    assert [live.current().profile(user_id) for user_id in changed] == profiles
+    assert arrivals.poll() == 0
+
+
+def occurred_at(live: LiveService, user_id: str) -> str:
+    """Return the time of the last event, which is thereby left out."""
+    build = live.current().build
+    row = int(build.users.rows_of([user_id])[0])
+    return datetime.fromtimestamp(build.users.last_ts_us_N[row] / 1e6, UTC).isoformat()
+
+
+def test_who_has_no_event_left_is_gone(workspace: Path) -> None:
+    invoke("rebuild", "-w", workspace)
+    live, arrivals = followed(workspace)
+    (violator,) = some_users(live.current().build, 1)
+    add_label(workspace, violator, policy="spam", occurred_at="2020-01-01T00:00:00Z")
+    assert live.follow_labels()
+    assert arrivals.poll() == 1
+    assert live.current().population.rows_of([violator]).tolist() == [-1]
+    assert arrivals.poll() == 0
+
+
+def test_newcomers_are_served_a_bounded_number_at_a_time(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.arrivals.USERS_PER_POLL", 2)
+    invoke("rebuild", "-w", workspace)
+    _, arrivals = followed(workspace)
+    add_events(workspace, "many", [f"newcomer-{number}" for number in range(5)])
+    assert [arrivals.poll() for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_new_users_and_labels_are_seen_by_a_running_service(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_SERVE__DELTA_SECONDS", "0.2")
+    invoke("rebuild", "-w", workspace)
+    secret = make_key(Workspace.open(workspace), "everything", "*")
+    log = tmp_path / "server.log"
+    with (
+        serving(Workspace.open(workspace), log, program=SERVE) as server,
+        server.client(secret) as client,
+    ):
+        path = "/v1/users/newcomer/neighbors"
+        assert client.get(path).status_code == 404
+        add_events(workspace, "more", ["newcomer", "another"])
+        wait_until(lambda: client.get(path).status_code == 200, DEADLINE_SECONDS)
+        assert "another" in {hit["user_id"] for hit in client.get(path).json()["neighbors"]}
+        add_label(workspace, "another", policy="spam", known_at="2025-06-21T00:00:00Z")
+
+        def is_known_violator() -> bool:
+            hits = client.get(f"{path}?known_violators=true&k=1000").json()["neighbors"]
+            return ("another", "spam") in {(hit["user_id"], hit["policy"]) for hit in hits}
+
+        wait_until(is_known_violator, SEEN_WITHIN_SECONDS)
+    assert "Traceback" not in log.read_text()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
