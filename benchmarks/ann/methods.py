@@ -16,6 +16,7 @@ Effort = Mapping[str, Any]
 EF = tuple({"ef": ef} for ef in (16, 32, 64, 128, 256, 512, 1024))
 NPROBE = tuple({"nprobe": number} for number in (1, 2, 4, 8, 16, 32, 64, 128, 256))
 ONCE: tuple[Effort, ...] = ({},)
+AS_IT_IS = "as it is"
 FLAT = "faiss-flat"
 
 
@@ -72,21 +73,32 @@ def _symqg(degree: int) -> Method:
 
 METHODS: tuple[Method, ...] = (
     Method(
-        "ours-hnsw",
-        "benchmarks.ann.ours:GraphEngine",
-        "faiss-cpu",
-        "our index as a build has it: identical vectors are one entry, no hub correction",
+        "ours",
+        "benchmarks.ann.ours:BuildEngine",
+        "lookalike",
+        "our index as it is shipped: the build measures, chooses and tunes; no hub correction",
         "own",
-        {"m": 16, "ef_construction": 200},
+        efforts=ONCE,
         is_quick=True,
     ),
     Method(
-        "ours-hnsw-m32",
-        "benchmarks.ann.ours:GraphEngine",
+        "ours-hnsw",
+        "benchmarks.ann.ours:BuildEngine",
         "faiss-cpu",
-        "the same with 32 links",
+        "the same with a graph: M 16, efConstruction 200, equal vectors are one entry",
         "own",
-        {"m": 32, "ef_construction": 200},
+        {"kind": "hnsw", "m": 16, "ef_construction": 200},
+        is_quick=True,
+    ),
+    Method(
+        "ours-ivf-rabitq",
+        "benchmarks.ann.ours:BuildEngine",
+        "faiss-cpu",
+        "the same with an inverted file of bits, candidates scored again by the mapped vectors",
+        "own",
+        {"kind": "ivf_rabitq"},
+        NPROBE,
+        is_quick=True,
     ),
     Method(
         "ours-exact",
@@ -104,7 +116,7 @@ METHODS: tuple[Method, ...] = (
         "LookalikeService asked for vectors, as an application in Python would; users of one "
         "vector take a quarter of the places at most, so among copies it finds fewer on purpose",
         "own",
-        {"m": 16, "ef_construction": 200},
+        efforts=ONCE,
     ),
     Method(
         "ours-http",
@@ -112,7 +124,7 @@ METHODS: tuple[Method, ...] = (
         "lookalike",
         "`POST /v1/neighbors:query` over one open connection to a server of one worker",
         "own",
-        {"m": 16, "ef_construction": 200},
+        efforts=ONCE,
     ),
     Method(
         FLAT,
@@ -279,5 +291,5 @@ def chosen(
 
 
 def effort_name(effort: Effort) -> str:
-    """Return search parameters as one word: `ef 64`."""
-    return ", ".join(f"{key} {value}" for key, value in effort.items()) or "exact"
+    """Return search parameters in a few words: `ef 64`."""
+    return ", ".join(f"{key} {value}" for key, value in effort.items()) or AS_IT_IS

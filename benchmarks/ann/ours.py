@@ -9,6 +9,7 @@ import http.client
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -17,15 +18,18 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.ann.engines.engine import Flags, Ids, Params, Vectors, padded
-from index.answers import NeighborRequest
-from index.approximate import ApproximateIndex
+from index.answers import Filter, NeighborRequest
 from index.build import Build, load_build, write_build
 from index.build_input import BuildInput
 from index.config import IndexConfig
 from index.exact import ExactIndex
+from index.filters import FilterTable
 from index.manifest import BlockSpec
 from index.parts import EventEmbedder
+from index.search import find_neighbors
 from index.service import LookalikeService
+from index.slices import SLICES_BYTES, SliceCache
+from index.tombstones import Tombstones
 from store.durable import write_atomic
 from store.workspace import Workspace
 
@@ -61,11 +65,11 @@ class ExactEngine:
         """Nothing was started."""
 
 
-class GraphEngine:
-    """A build and its graph; filtered searches are exact, as the service does them.
+class BuildEngine:
+    """A build as the job writes it: everyone by the index that it chose, filters by their slices.
 
-    Building is all that a rebuild does once users are embedded: grouping identical vectors, the
-    graph, its tuning, checksums.
+    Building is all that a rebuild does once users are embedded: grouping equal vectors, choosing
+    and tuning an index, measuring costs, checksums.
     """
 
     def build(
@@ -76,23 +80,49 @@ class GraphEngine:
 
     def load(self, folder: Path, params: Params, *, threads: int) -> None:
         build = read_build(folder, threads=threads)
-        assert build.approximate is not None, "a build of this config always has a graph"
-        self._graph: ApproximateIndex = build.approximate
-        self._exact = build.everyone
-        self._flags_NF: Flags = _mapped(folder / FLAGS_FILE)
+        self._effort: int | None = None
+        self._nobody = Tombstones.none(build.manifest.num_users)
+        costs = build.manifest.costs
+        slices = SliceCache(
+            cast(FilterTable, FlagTable(_mapped(folder / FLAGS_FILE))),
+            build.everyone,
+            build.entries,
+            max_bytes=SLICES_BYTES,
+            scanned_up_to=np.inf if costs is None else costs.scanned_up_to,
+            seed=build.manifest.config.seed,
+        )
+        self._build = replace(build, slices=slices)
 
     def tune(self, effort: Params) -> None:
-        self._graph = self._graph.with_effort(int(effort["ef"]))
+        self._effort = effort.get("ef", effort.get("nprobe"))
 
     def search(self, query_QD: Vectors, k: int) -> Ids:
-        return self._graph.search(query_QD, k=k).rows_QK
+        index = self._build.approximate
+        if index is None:
+            return self._build.everyone.search(query_QD, k=k).rows_QK
+        return index.search(query_QD, k=k, effort=self._effort).rows_QK
 
     def search_filtered(self, query_QD: Vectors, k: int, filter_number: int) -> Ids:
-        rows_M = np.flatnonzero(self._flags_NF[:, filter_number])
-        return self._exact.search_rows(query_QD, rows_M, k=k).rows_QK
+        request = NeighborRequest(
+            k=k, filter=Filter(min_events=filter_number), ef_search=self._effort
+        )
+        found, _ = find_neighbors(self._build, query_QD, request, self._nobody)
+        return np.stack([padded(one.rows_K.tolist(), k) for one in found])
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+class FlagTable:
+    """Tells who has a flag, as a `FilterTable` tells who meets conditions."""
+
+    def __init__(self, flags_NF: Flags) -> None:
+        self._flags_NF = flags_NF
+
+    def rows_passing(self, condition: Filter, *, known_violators: bool = False) -> Ids:
+        """Return the rows that have the flag whose number stands for the least events."""
+        assert condition.min_events is not None
+        return np.flatnonzero(self._flags_NF[:, condition.min_events])
 
 
 class ServiceEngine:
@@ -107,7 +137,7 @@ class ServiceEngine:
         self._service = open_service(folder, threads=threads)
 
     def tune(self, effort: Params) -> None:
-        self._ef = int(effort["ef"])
+        self._ef = effort.get("ef")
 
     def search(self, query_QD: Vectors, k: int) -> Ids:
         request = NeighborRequest(k=k, ef_search=self._ef)
@@ -138,7 +168,7 @@ class HttpEngine:
         self._connection = self._connect()
 
     def tune(self, effort: Params) -> None:
-        self._ef = int(effort["ef"])
+        self._ef = effort.get("ef")
 
     def search(self, query_QD: Vectors, k: int) -> Ids:
         return np.stack([self._ask(query_D, k) for query_D in query_QD])
@@ -164,7 +194,7 @@ class HttpEngine:
         body = {
             "query": {"vector": query_D.tolist(), "space_id": SPACE_ID},
             "k": k,
-            "params": {"ef_search": self._ef},
+            "params": {} if self._ef is None else {"ef_search": self._ef},
         }
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         self._connection.request("POST", "/v1/neighbors:query", json.dumps(body), headers)
@@ -183,14 +213,9 @@ class NoEmbedder:
 
 
 def index_config(params: Params, *, threads: int) -> IndexConfig:
-    """Return the settings of a build."""
+    """Return the settings of a build: those that are shipped but for the parameters named."""
     return IndexConfig(
-        exact_up_to=0,
-        m=params["m"],
-        ef_construction=params["ef_construction"],
-        hub_correction=False,
-        build_threads=threads,
-        search_threads=threads,
+        **params, hub_correction=False, build_threads=threads, search_threads=threads
     )
 
 
