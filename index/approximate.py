@@ -106,6 +106,8 @@ class ApproximateIndex:
                 np.full((len(query_QD), k), -np.inf, dtype=np.float32),
             )
         found = self.inner.search_entries(query_QD, k=k, effort=effort)
+        if self.entries.num_entries == self.num_vectors:  # then entry e is row e
+            return ties_by_row(found)
         return self._spread(found.rows_QK, found.score_QK)
 
     def _spread(self, entry_QK: Rows, score_QK: Floats) -> Neighbors:
@@ -117,13 +119,7 @@ class ApproximateIndex:
             rows_QK = np.where(found_QK, self.entries.rows_N[start_QK], -1)
         else:
             rows_QK, score_QK = self._unfold(start_QK, size_QK, score_QK)
-        if (score_QK[:, 1:] < score_QK[:, :-1]).all():
-            return Neighbors(rows_QK, score_QK)
-        order = np.lexsort((rows_QK, -score_QK), axis=-1)
-        return Neighbors(
-            np.take_along_axis(rows_QK, order, axis=1),
-            np.take_along_axis(score_QK, order, axis=1),
-        )
+        return ties_by_row(Neighbors(rows_QK, score_QK))
 
     def _unfold(self, start_QK: Rows, size_QK: Rows, score_QK: Floats) -> tuple[Rows, Floats]:
         """Return the first k rows of the entries of each query, one entry after the other."""
@@ -137,3 +133,15 @@ class ApproximateIndex:
         rows[place] = self.entries.rows_N[np.repeat(start_QK.ravel(), taken) + within]
         score[place] = np.repeat(score_QK.ravel(), taken)
         return rows.reshape(num_queries, k), score.reshape(num_queries, k)
+
+
+def ties_by_row(found: Neighbors) -> Neighbors:
+    """Return the same, equal scores ordered by row."""
+    score_QK = found.score_QK
+    if (score_QK[:, 1:] < score_QK[:, :-1]).all():
+        return found
+    order = np.lexsort((found.rows_QK, -score_QK), axis=-1)
+    return Neighbors(
+        np.take_along_axis(found.rows_QK, order, axis=1),
+        np.take_along_axis(score_QK, order, axis=1),
+    )

@@ -4,6 +4,7 @@ Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` nei
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ class HnswIndex:
         distance_QK, entry_QK = self.graph.search(query, k, params=beam)
         square_Q = np.einsum("qd,qd->q", query, query)
         product_QK = (square_Q[:, None] + np.float32(self.square_length) - distance_QK) / 2
-        return Neighbors(entry_QK, np.where(entry_QK >= 0, product_QK, np.float32(-np.inf)))
+        product_QK[entry_QK < 0] = -np.inf
+        return Neighbors(entry_QK, product_QK)
 
 
 def _penalty_max(penalty_N: Floats | None) -> float:
@@ -150,6 +152,7 @@ def _square_length(penalty_N: Floats | None) -> float:
     return 1.0 + _penalty_max(penalty_N) ** 2
 
 
+@lru_cache(maxsize=64)
 def _beam(ef_search: int) -> Any:
-    """Return the parameters of one search; those of the graph itself are shared by threads."""
+    """Return the parameters of a search, which nobody changes, so that threads may share them."""
     return faiss.SearchParametersHNSW(efSearch=ef_search)  # type: ignore[attr-defined]  # not in its stubs

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.answers import NeighborRequest, SearchMode
+from index.approximate import ties_by_row
 from index.build import Build
 from index.distinct import Entries
 from index.overfetch import overfetch
@@ -134,7 +135,7 @@ def _search(
     approximate = view.approximate
     if approximate is not None and not request.exact:
         found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
-        return _ties_by_entry(found), [approximate.inner.kind] * num_queries
+        return ties_by_row(found), [approximate.inner.kind] * num_queries
     if entries.num_entries == len(build.users):
         return view.everyone.search(query_QD, k=k), ["exact"] * num_queries
     found = view.everyone.search_rows(query_QD, entries.first_rows_E, k=k)
@@ -154,7 +155,7 @@ def _search_filtered(
         return part.search(query_QD, k=k), ["exact_filtered"] * num_queries
     if len(part.users_P) == build.manifest.num_users:
         found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
-        return _ties_by_entry(found), ["approximate_filtered"] * num_queries
+        return ties_by_row(found), ["approximate_filtered"] * num_queries
     near = part.search_cells(query_QD, k=k)
     if near is not None:
         done_Q = near.rows_QK[:, -1] >= 0
@@ -169,7 +170,7 @@ def _search_filtered(
     modes_Q: list[SearchMode] = [
         "approximate_filtered" if done else "exact_filtered" for done in done_Q.tolist()
     ]
-    return _ties_by_entry(near), modes_Q
+    return ties_by_row(near), modes_Q
 
 
 def _search_violators(build: Build, view: View, query_QD: Vectors, k: int) -> Neighbors:
@@ -188,14 +189,3 @@ def _entries_of(found: Neighbors, entries: Entries) -> Neighbors:
     """Return entries instead of their first rows; both ascend alike, so the order of ties stays."""
     entry_QK = np.where(found.rows_QK >= 0, entries.entry_N[found.rows_QK], -1)
     return Neighbors(entry_QK, found.score_QK)
-
-
-def _ties_by_entry(found: Neighbors) -> Neighbors:
-    """Order equal scores by entry, which is by first row, as exact search does."""
-    if (found.score_QK[:, 1:] < found.score_QK[:, :-1]).all():
-        return found
-    order = np.lexsort((found.rows_QK, -found.score_QK), axis=-1)
-    return Neighbors(
-        np.take_along_axis(found.rows_QK, order, axis=1),
-        np.take_along_axis(found.score_QK, order, axis=1),
-    )
