@@ -76,7 +76,7 @@ def measure(num_users: int, dim: int, num_queries: int, *, seed: int) -> dict[st
     """Build once, and ask every slice."""
     generator = np.random.default_rng(seed)
     vectors_ND, cluster_N = draw_clusters(num_users, dim, generator)
-    config = IndexConfig(exact_up_to=0, filter_bytes=512 * 2**20)
+    config = IndexConfig(kind="hnsw", filter_bytes=512 * 2**20)
     with tempfile.TemporaryDirectory() as name:
         workspace = Workspace.create(Path(name))
         given = build_input(vectors_ND, cluster_N, generator)

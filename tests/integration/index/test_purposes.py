@@ -93,7 +93,7 @@ def ids(answer: NeighborAnswer) -> list[str]:
     [
         CONFIG,
         CONFIG.model_copy(update={"hub_correction": False}),
-        CONFIG.model_copy(update={"exact_up_to": 0}),
+        CONFIG.model_copy(update={"kind": "hnsw"}),
     ],
     ids=["hubs corrected", "hubs as they are", "beside a graph"],
 )

@@ -102,7 +102,7 @@ def worlds(draw: Any, workspace: Workspace) -> World:
         users.column_names.index("num_events"), "num_events", pa.array(num_events, pa.int64())
     )
     config = IndexConfig(
-        exact_up_to=draw(st.sampled_from([0, 1_000])),
+        kind=draw(st.sampled_from(["hnsw", "exact"])),
         ef_search=300,
         hub_correction=draw(st.booleans()),
         hub_references=20,

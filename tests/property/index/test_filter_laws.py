@@ -78,7 +78,7 @@ def build_of(folder: str, vectors: Vectors, violators: list[int]) -> Build:
     )
     column = given_input.users.column_names.index("policy")
     users = given_input.users.set_column(column, "policy", of_violators)
-    config = IndexConfig(exact_up_to=0, ef_search=256)
+    config = IndexConfig(kind="hnsw", ef_search=256)
     workspace = Workspace.create(Path(folder))
     return load_build(write_build(workspace, replace(given_input, users=users), config, now=NOW))
 
