@@ -4,6 +4,8 @@ All methods are loaded before any is measured, and each measurement of one is fo
 the next: whatever slows the machine for a while slows all of them.
 """
 
+import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -226,10 +228,7 @@ class Desk:
         folder = bench.built(method, self._data)
         assert folder is not None, "methods that can't be built have no desk"
         if self._copied:
-            copy = folder.with_name(f"{folder.name}.copy")
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(folder, copy, symlinks=True)
-            folder = copy
+            folder = copied_with_owners(folder)
         self._starts += 1
         try:
             self._worker = bench.start(method, threads=self._threads)
@@ -280,3 +279,15 @@ class Desk:
         except NoAnswer as error:
             return {WHY_NOT: str(error)}
         return task.judge(told)
+
+
+def copied_with_owners(folder: Path) -> Path:
+    """Return a fresh copy beside a folder; files stay whose they are, as PostgreSQL wants them."""
+    copy = folder.with_name(f"{folder.name}.copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy, symlinks=True)
+    for path in (folder, *folder.rglob("*")):
+        owner = path.lstat()
+        with contextlib.suppress(PermissionError):  # whoever may not give files away has them all
+            os.lchown(copy / path.relative_to(folder), owner.st_uid, owner.st_gid)
+    return copy

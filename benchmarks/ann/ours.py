@@ -186,6 +186,7 @@ class HttpEngine:
         if server is not None:
             server.terminate()
             server.wait(SERVER_SECONDS)
+            server.stdout.close()
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=SERVER_SECONDS)
@@ -197,12 +198,21 @@ class HttpEngine:
             "params": {} if self._ef is None else {"ef_search": self._ef},
         }
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        self._connection.request("POST", "/v1/neighbors:query", json.dumps(body), headers)
-        response = self._connection.getresponse()
-        answer = json.loads(response.read())
-        if response.status != http.HTTPStatus.OK:
-            raise RuntimeError(f"status {response.status}: {answer.get('detail')}")
+        content = json.dumps(body)
+        try:
+            status, answer = self._exchange(content, headers)
+        except (ConnectionError, http.client.HTTPException):  # it was idle, so the server closed it
+            self._connection.close()
+            status, answer = self._exchange(content, headers)
+        if status != http.HTTPStatus.OK:
+            raise RuntimeError(f"status {status}: {answer.get('detail')}")
         return padded([int(hit["user_id"]) for hit in answer["neighbors"]], k)
+
+    def _exchange(self, content: str, headers: dict[str, str]) -> tuple[int, Any]:
+        """Return the status and the body of the answer; a closed connection is opened again."""
+        self._connection.request("POST", "/v1/neighbors:query", content, headers)
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 class NoEmbedder:

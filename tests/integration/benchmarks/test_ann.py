@@ -80,9 +80,10 @@ def test_identical_vectors_do_not_break_our_graph(methods: dict[str, Any]) -> No
             assert facts["near"]["recall"] > 0.95
 
 
-def test_our_filtered_searches_are_exact(methods: dict[str, Any]) -> None:
+def test_our_filtered_searches_find_nearly_everything(methods: dict[str, Any]) -> None:
     for facts in methods["ours-hnsw"]["filters"].values():
-        assert facts["recall"] == 1
+        assert facts["recall"] > 0.97
+        assert facts["failed"] <= 0.01
 
 
 def test_removed_vectors_are_never_returned(methods: dict[str, Any]) -> None:
