@@ -6,7 +6,6 @@ Shape key: `N` stored vectors, `E` entries, `Q` queries, `C` candidates, `K` nei
 `D` dimensions.
 """
 
-import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,8 +16,8 @@ from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
 
 Number = TypeVar("Number", np.int64, np.float32)
 
-SPARE_FROM = 10
-"""Neighbors from which on each needs fewer spare candidates: those in doubt are around the last."""
+SPARE_FROM, SPARE_UP_TO = 10, 100
+"""Neighbors between which spare candidates grow with k: fewer spoil the hundredth neighbor."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ class ExactScores:
 
 
 def num_candidates(k: int, refine: int) -> int:
-    """Return how many candidates are scored again: `refine` for each of the first ten."""
-    return k + math.ceil(max(SPARE_FROM, math.sqrt(SPARE_FROM * k))) * (refine - 1)
+    """Return how many candidates are scored again, `refine` for each of k from 10 to 100."""
+    return k + min(max(k, SPARE_FROM), SPARE_UP_TO) * (refine - 1)
 
 
 def _taken(values_QC: npt.NDArray[Number], place_QK: Rows) -> npt.NDArray[Number]:
