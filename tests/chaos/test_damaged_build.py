@@ -43,9 +43,11 @@ def files_of(directory: Path) -> list[Path]:
 def test_there_are_files_of_every_kind(directory: Path) -> None:
     names = {path.relative_to(directory).as_posix() for path in files_of(directory)}
     assert names == {
+        "entry_first_rows.npy",
+        "entry_of_row.npy",
+        "entry_offsets.npy",
+        "entry_rows.npy",
         "hnsw.faiss",
-        "hnsw_offsets.npy",
-        "hnsw_rows.npy",
         "manifest.json",
         "penalties.npy",
         "penalties_same_kind.npy",
