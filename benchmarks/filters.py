@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -143,24 +144,26 @@ def measure_slice(
             first_seen_after=EPOCH + timedelta(seconds=first),
             first_seen_before=EPOCH + timedelta(seconds=first + size),
         )
-    request, plain = NeighborRequest(k=K, filter=condition), NeighborRequest(k=K)
+    request = NeighborRequest(k=K, filter=condition, count="behaviors")
+    plain = NeighborRequest(k=K, count="behaviors")
     get = partial(build.slices.get, condition, known_violators=False)
     part, first_seconds = timed(get)
     _, second_seconds = timed(get)
-    assert len(part.rows_M) == size
-    pool = part.rows_M if kind == "region_inside" else np.arange(num_users)
+    assert len(part.users_P) == size
+    pool = part.users_P if kind == "region_inside" else np.arange(num_users)
     asked = generator.choice(pool, min(num_queries, len(pool)), replace=False)
     query_QD = np.ascontiguousarray(build.vectors_ND[asked])
     nobody = Tombstones.none(num_users)
-    found_QK, filtered, unfiltered, modes = [], [], [], Counter[str]()
+    found: list[Rows] = []
+    filtered, unfiltered, modes = [], [], Counter[str]()
     for query in range(len(asked)):
         one = query_QD[[query]]
-        (rows_QK, modes_Q), seconds = timed(partial(find_neighbors, build, one, request, nobody))
-        found_QK.append(rows_QK[0])
+        (answers, modes_Q), seconds = timed(partial(find_neighbors, build, one, request, nobody))
+        found.append(answers[0].rows_K)
         filtered.append(seconds * 1e6)
         modes.update(modes_Q)
         unfiltered.append(timed(partial(find_neighbors, build, one, plain, nobody))[1] * 1e6)
-    recall_Q = recalls(build, query_QD, part.rows_M, np.array(found_QK))
+    recall_Q = recalls(build, query_QD, part.rows_M, found)
     return {
         "share": share,
         "kind": kind,
@@ -178,8 +181,11 @@ def measure_slice(
     }
 
 
-def recalls(build: Build, query_QD: Vectors, rows_M: Rows, found_QK: Rows) -> Vectors:
-    """Return the share of each query's hits that reach its true k-th score, within a tolerance."""
+def recalls(build: Build, query_QD: Vectors, rows_M: Rows, found: Sequence[Rows]) -> Vectors:
+    """Return the share of each query's hits that reach its true k-th score, within a tolerance.
+
+    `rows_M` stand for the distinct vectors of the slice.
+    """
     penalty_N = build.everyone.penalty_N
     assert penalty_N is not None
     recall_Q = np.empty(len(query_QD), dtype=np.float32)
@@ -187,7 +193,7 @@ def recalls(build: Build, query_QD: Vectors, rows_M: Rows, found_QK: Rows) -> Ve
     for query, query_D in enumerate(query_QD):
         score_M = vectors_MD @ query_D - penalty_N[rows_M]
         kth = np.partition(score_M, -wanted)[-wanted]
-        rows = found_QK[query][found_QK[query] >= 0]
+        rows = build.entries.first_rows_E[build.entries.entry_N[found[query]]]
         reached = build.vectors_ND[rows] @ query_D - penalty_N[rows] >= kth - SCORE_TOLERANCE
         recall_Q[query] = reached.sum() / wanted
     return recall_Q
