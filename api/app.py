@@ -31,6 +31,7 @@ from api.services import Services
 from api.work import WorkPool
 from index.config import IndexConfig
 from index.live import LiveService
+from index.milvus.collections import collections_of
 from index.serve_config import ServeConfig
 from store.audit import record_all
 from store.database import Database
@@ -97,6 +98,7 @@ def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfi
         ),
         metrics=ServiceMetrics(),
         hash_user=UserHasher(secret),
+        collections=collections_of(index),
     )
 
 

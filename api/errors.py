@@ -30,6 +30,7 @@ from index.errors import (
     BuildNotLive,
     BuildNotServable,
     IndexingError,
+    MilvusError,
     NoLiveBuild,
     NothingToRollBack,
     PublishBusy,
@@ -183,6 +184,9 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     PublishBusy: ProblemKind(503, "publish-busy", "Another publish is going on", 5),
     RiskUnavailable: ProblemKind(503, "risk-unavailable", "The build has no risk model", 60),
     BuildCorrupt: _CORRUPT,
+    MilvusError: ProblemKind(
+        503, "vectors-unavailable", "The vector database can't answer", 5, _OPERATOR
+    ),
     EmbedderError: _EMBEDDER,
     StoreError: _STORE,
 }

@@ -26,6 +26,7 @@ from index.answers import (
     K_MAX,
     Filter,
     NeighborRequest,
+    SearchMode,
 )
 
 BATCH_QUERIES_MAX = 1_000
@@ -215,7 +216,7 @@ class Meta(TypedDict):
     space_id: str
     data_as_of: datetime
     search_mode: Annotated[
-        Literal["exact", "hnsw", "exact_filtered"] | None,
+        SearchMode | None,
         Field(description="which search ran; null where none did, or several kinds in one batch"),
     ]
     state: Annotated[Literal["fresh", "stale"], Field(description="`stale` when the build is old")]
@@ -270,7 +271,7 @@ class BatchItem(TypedDict):
     user_id: str | None
     num_events: int | None
     neighbors: Annotated[list[HitBody], Field(description="empty where it failed")]
-    search_mode: Literal["exact", "hnsw", "exact_filtered"] | None
+    search_mode: SearchMode | None
     problem: NotRequired[Annotated[ProblemBody, Field(description="where it failed: why")]]
 
 

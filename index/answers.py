@@ -7,7 +7,7 @@ from typing import Literal
 from index.approximate import IndexKind
 from index.errors import InvalidRequest
 
-SearchMode = IndexKind | Literal["exact_filtered"]
+SearchMode = IndexKind | Literal["exact_filtered", "milvus_filtered"]
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
 Band = Literal["likely", "possible", "unlikely", "insufficient_data"]

@@ -17,7 +17,7 @@ from index.distinct import Entries
 from index.errors import BuildCorrupt
 from index.vectors import Floats, Neighbors, Rows, Vectors
 
-IndexKind = Literal["exact", "hnsw"]
+IndexKind = Literal["exact", "hnsw", "milvus"]
 
 
 class EntryIndex(Protocol):

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from index.approximate import ApproximateIndex
+from index.approximate import ApproximateIndex, IndexKind
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
 from index.errors import BuildCorrupt, BuildInvalid
@@ -41,6 +41,7 @@ from index.manifest import (
     write_manifest,
 )
 from index.recall import tune_effort
+from index.remote import RemoteSearch
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors, check_stored
 from store.durable import remove_folder
@@ -95,6 +96,7 @@ class Build:
         violators: Exact view of known violators.
         entries: Which rows have the same vector.
         approximate: Approximate view of all users; None in small builds.
+        remote: Who answers instead of the mapped files; None where they do.
     """
 
     directory: Path
@@ -105,6 +107,7 @@ class Build:
     violators: ExactIndex
     entries: Entries
     approximate: ApproximateIndex | None
+    remote: RemoteSearch | None = None
 
     @property
     def vectors_ND(self) -> Vectors:
@@ -231,7 +234,7 @@ def _write_index(
         np.save(directory / PENALTIES_FILE, penalty_N)
     np.save(directory / VECTORS_FILE, vectors_ND)
     np.save(directory / VIOLATORS_FILE, vectors_ND[users.violator_rows])
-    if len(vectors_ND) <= config.exact_up_to:
+    if config.backend == "milvus" or len(vectors_ND) <= config.exact_up_to:
         return _Indexed(entries, None)
     graph = HnswIndex.build(vectors_ND, entries, config, penalty_N=penalty_N)
     graph.save(directory)
@@ -249,6 +252,7 @@ def _promise(
 ) -> Manifest:
     """Return the manifest of a folder that is complete but for it."""
     approximate = indexed.approximate
+    alone: IndexKind = "milvus" if config.backend == "milvus" else "exact"
     return Manifest(
         build_id=directory.name.removeprefix(STAGING_PREFIX),
         space_id=build.space_id,
@@ -259,7 +263,7 @@ def _promise(
         num_violators=len(users.violator_rows),
         num_distinct=indexed.entries.num_entries,
         dim=build.vectors_ND.shape[1],
-        index="exact" if approximate is None else approximate.inner.kind,
+        index=alone if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
         hub_corrected=config.hub_correction,
         blocks=build.blocks,
@@ -287,7 +291,7 @@ def _load_approximate(
     penalty_N: Floats | None,
     search_threads: int,
 ) -> ApproximateIndex | None:
-    if manifest.effort is None:
+    if manifest.effort is None or manifest.index == "milvus":  # see `index.milvus`
         return None
     graph = HnswIndex.load(
         directory,

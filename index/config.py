@@ -1,11 +1,19 @@
 """Settings of the index and of its gate; the defaults are the benchmarked ones."""
 
-from pydantic import BaseModel, Field
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from index.milvus.config import MilvusConfig
 
 
 class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     """How an index is built and served."""
 
+    backend: Literal["faiss", "milvus"] = Field(
+        "faiss",
+        description="what searches among everyone: FAISS in this process, or a Milvus server",
+    )
     exact_up_to: int = Field(
         5_000, ge=0, description="builds of up to this many users get no graph, all search is exact"
     )
@@ -47,6 +55,16 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     query_string_chars_max: int = Field(
         16_384, ge=16, description="longest string in such an event, in characters"
     )
+    milvus: MilvusConfig = Field(
+        default_factory=MilvusConfig,
+        description="the Milvus server that holds the vectors of builds, with `backend` set so",
+    )
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        if self.backend == "milvus" and not self.milvus.uri:
+            raise ValueError('backend "milvus" needs an address: set `uri` in [index.milvus]')
+        return self
 
 
 class GateConfig(BaseModel, frozen=True, extra="forbid"):

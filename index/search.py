@@ -48,6 +48,8 @@ def find_neighbors(
 def _search(
     build: Build, query_QD: Vectors, request: NeighborRequest, tombstones: Tombstones, k: int
 ) -> tuple[Neighbors, SearchMode]:
+    if build.remote is not None and not request.exact:
+        return build.remote.find(query_QD, request, tombstones, k=k)
     if request.filter is not None:
         among = build.violator_rows if request.known_violators else None
         rows = tombstones.visible(rows_passing(build.users, request.filter, among=among))

@@ -26,6 +26,7 @@ from index.config import IndexConfig
 from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
 from index.events import Event, events_to_batch
 from index.loading import LoadEmbedder, LoadRiskModel, load_fitted_risk_model, load_trained_embedder
+from index.milvus.collections import collections_of, in_collection
 from index.parts import EventEmbedder, RiskAssessor
 from index.profiles import read_rings, user_profile
 from index.publish import live_build_id
@@ -101,6 +102,7 @@ class LookalikeService:
         Raises:
             NoLiveBuild, BuildMissing, BuildIncompatible: If there is nothing to load.
             BuildCorrupt: If a file is missing, cut or changed, or parts do not fit together.
+            MilvusError: If the build is in Milvus, and can't be searched there.
             embedder.errors.EmbedderError: If the build's encoder can't be loaded.
         """
         return cls.of_directory(
@@ -127,6 +129,7 @@ class LookalikeService:
     ) -> "LookalikeService":
         """Load a build from its folder, which may be a staged one; errors as those of `open`."""
         build = load_build(directory, search_threads=config.search_threads)
+        build = in_collection(build, collections_of(config))
         embedder = load_embedder(workspace.models_dir / build.manifest.space_id)
         has_risk = (directory / RISK_DIR).is_dir()
         risk = load_risk_model(directory / RISK_DIR) if has_risk else None

@@ -131,6 +131,8 @@ def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -
     """Tell whether a search takes well under a millisecond, so that a thread would cost more."""
     if request.filter is not None or request.ef_search is not None or request.k > INLINE_K_MAX:
         return False
+    if service.search_mode == "milvus" and not request.exact:
+        return False
     if service.search_mode == "hnsw" and not (request.exact or request.known_violators):
         return True
     num_users = service.num_violators if request.known_violators else service.num_users
