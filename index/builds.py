@@ -172,7 +172,7 @@ def prune(
 
 
 def discard(directory: Path, collections: MilvusCollections | None) -> None:
-    """Remove a folder that is no build, or no longer, and its collection.
+    """Remove a folder that is no build, or no longer, and its collection; a missing one is fine.
 
     What is in it goes first and the empty folder last, so that nothing stays on disk where the
     server is away, and the collection is not forgotten.
@@ -180,6 +180,8 @@ def discard(directory: Path, collections: MilvusCollections | None) -> None:
     Raises:
         MilvusError: If the collection can't be dropped.
     """
+    if not directory.is_dir():
+        return
     for path in list(directory.glob("*")):
         if path.is_dir():
             remove_folder(path)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from index.config import IndexConfig
+
 ETCD_PEER_PORT = 2380
 """The one port of the standalone server that can't be chosen."""
 
@@ -42,3 +44,8 @@ def embedded_milvus(folder: Path) -> str:
     """Return the address of a milvus-lite; its process is started with the first connection."""
     skip_without("pymilvus", "milvus_lite")
     return str(folder / "milvus.db")
+
+
+def milvus_config(uri: str, **options: object) -> IndexConfig:
+    """Return a configuration whose builds are in this Milvus."""
+    return IndexConfig.model_validate({"backend": "milvus", "milvus": {"uri": uri, **options}})

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from index.errors import (
-    CollectionInvalid,
     CollectionMissing,
     MilvusError,
     MilvusNotConfigured,
@@ -33,6 +32,8 @@ from index.milvus.expressions import EVERYONE
 from index.vectors import Neighbors, Rows, Vectors
 
 METRIC = "IP"
+INSERT_SECONDS = 60.0
+"""A server that is busy flushing takes one message in seconds, rarely in tens of them."""
 CANNOT_CONNECT, COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, ALIAS_NOT_FOUND = 2, 100, 101, 1600
 
 
@@ -109,9 +110,7 @@ class MilvusServer:
             for values in zip(*columns.values(), strict=True)
         ]
         with self._asking(f"inserting into {name}"):
-            self._client.insert(
-                name, rows, partition_name=partition, timeout=self._config.load_timeout_seconds
-            )
+            self._client.insert(name, rows, partition_name=partition, timeout=INSERT_SECONDS)
 
     def seal(self, name: str, *, m: int, ef_construction: int) -> None:
         """Make what was inserted durable, index it, and load it into the server's memory.
@@ -279,10 +278,3 @@ class MilvusServer:
             if code in (COLLECTION_NOT_FOUND, COLLECTION_NOT_LOADED, ALIAS_NOT_FOUND):
                 raise CollectionMissing(message) from error
             raise MilvusError(message) from error
-
-
-def check_dim_of(server: MilvusServer, name: str, dim: int) -> None:
-    """Raise CollectionInvalid unless the vectors of a collection have so many numbers."""
-    found = server.dim(name)
-    if found != dim:
-        raise CollectionInvalid(f"the vectors of {name} have {found} numbers instead of {dim}")

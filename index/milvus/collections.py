@@ -27,7 +27,7 @@ from index.errors import (
 )
 from index.hubness import augment_gallery
 from index.manifest import write_manifest
-from index.milvus.client import MilvusServer, check_dim_of
+from index.milvus.client import MilvusServer
 from index.milvus.entities import (
     ENTRY,
     FLAGS,
@@ -177,7 +177,9 @@ class MilvusCollections:
     def _verify(self, build: Build, name: str) -> None:
         """Raise CollectionInvalid unless a collection holds the entries of this build."""
         corrected = build.everyone.penalty_N is not None
-        check_dim_of(self.server, name, build.manifest.dim + (EXTRA_DIMS if corrected else 0))
+        width, found = build.manifest.dim + (EXTRA_DIMS if corrected else 0), self.server.dim(name)
+        if found != width:
+            raise CollectionInvalid(f"vectors of {name} have {found} numbers instead of {width}")
         num_loaded, num_entries = self.server.count(name), build.entries.num_entries
         if num_loaded != num_entries:
             raise CollectionInvalid(

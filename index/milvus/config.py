@@ -29,7 +29,7 @@ class MilvusConfig(BaseModel, frozen=True, extra="forbid"):
         10.0, gt=0, le=600, description="how long one call may take, and a swing of the alias"
     )
     load_timeout_seconds: float = Field(
-        7_200.0, gt=0, description="how long flushing, indexing and loading a collection may take"
+        3_600.0, gt=0, description="how long flushing, indexing and loading a collection may take"
     )
     exact_candidates: int = Field(
         2_000,

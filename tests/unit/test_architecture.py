@@ -19,6 +19,7 @@ MODULE_LINES_MAX = 400
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 HEAVY = {"torch", "faiss", "duckdb", "sqlalchemy", "pyarrow", "sklearn", "matplotlib", "fastapi"}
+HEAVY |= {"pymilvus", "grpc"}
 
 
 def modules(*folders: str) -> list[Path]:
@@ -76,6 +77,11 @@ def test_every_test_folder_is_a_package() -> None:
 def test_faiss_is_imported_by_the_index_types_alone() -> None:
     users = {module_id(path) for path in modules(*PACKAGES) if "faiss" in roots_of(path)}
     assert users == {"index/hnsw.py", "index/inverted_file.py"}
+
+
+def test_milvus_is_imported_by_its_client_alone() -> None:
+    users = {module_id(path) for path in modules(*PACKAGES) if "pymilvus" in roots_of(path)}
+    assert users == {"index/milvus/client.py"}
 
 
 def test_layers_hold() -> None:

@@ -3,7 +3,7 @@
 A backend is a configuration and a way to open what was written with it; adding one is a line.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +30,7 @@ from tests.index_fakes import (
     unit_vectors,
     user_name,
 )
-from tests.milvus_servers import embedded_milvus, standalone_milvus
+from tests.milvus_servers import embedded_milvus, milvus_config
 
 DIM = 24
 TOLERANCE = 1e-5
@@ -47,25 +47,22 @@ class Backend:
 
 
 def milvus(uri: str) -> Backend:
-    config = IndexConfig.model_validate({"backend": "milvus", "milvus": {"uri": uri}})
+    config = milvus_config(uri)
     collections = MilvusCollections(config)
     return Backend(config, collections.load, collections.open)
 
 
-def in_process(**options: object) -> Callable[[pytest.TempPathFactory], Iterator[Backend]]:
-    def make(folders: pytest.TempPathFactory) -> Iterator[Backend]:
-        yield Backend(IndexConfig.model_validate(options))
-
-    return make
+def in_process(**options: object) -> Callable[[pytest.FixtureRequest], Backend]:
+    return lambda request: Backend(IndexConfig.model_validate(options))
 
 
-def on_server(folders: pytest.TempPathFactory) -> Iterator[Backend]:
-    with standalone_milvus(folders.mktemp("milvus")) as uri:
-        yield milvus(uri)
+def on_server(request: pytest.FixtureRequest) -> Backend:
+    return milvus(request.getfixturevalue("milvus_server"))
 
 
-def embedded(folders: pytest.TempPathFactory) -> Iterator[Backend]:
-    yield milvus(embedded_milvus(folders.mktemp("milvus-lite")))
+def embedded(request: pytest.FixtureRequest) -> Backend:
+    folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+    return milvus(embedded_milvus(folders.mktemp("milvus-lite")))
 
 
 BACKENDS = [
@@ -115,14 +112,9 @@ GALLERIES: dict[str, Callable[[], tuple[Vectors, bool]]] = {
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def world(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     workspace = Workspace.create(tmp_path_factory.mktemp("conformance") / "workspace")
-    backends: Iterator[Backend] = request.param(tmp_path_factory)
-    backend = next(backends)
-    yield World(backend, workspace)
-    next(backends, None)
+    return World(request.param(request), workspace)
 
 
 def search(build: Build, query: Vectors, *, k: int) -> Neighbors:
