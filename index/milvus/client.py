@@ -56,8 +56,8 @@ class MilvusServer:
             ) from error
         self._pymilvus: Any = pymilvus
         self._failures = (pymilvus.MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
-        # It logs every failure with a traceback, and raises it too.
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+        for name in ("pymilvus", "grpc._server"):  # they log with a traceback what they raise too
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         token = config.token.get_secret_value() if config.token is not None else ""
         try:
             with self._asking("connecting"):

@@ -1,7 +1,6 @@
 """A deployment whose vectors are in Milvus, through the command line."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from tests.integration.jobs.conftest import invoke
 from tests.milvus_servers import embedded_milvus
 
 pytestmark = pytest.mark.slow
+
+EARLIER = "2025-05-01T00:00:00Z"
 
 
 def collections_of_settings(workspace: Path) -> MilvusCollections:
@@ -44,7 +45,7 @@ def test_a_rebuild_publishes_the_collection_that_searches_answer_from(in_milvus:
     live = json.loads((in_milvus / "live.json").read_text())["live"]
     assert live == second["build_id"]
     user = first_user(in_milvus)
-    found = invoke("search", user, "--k", "5", "-w", in_milvus)
+    found = invoke("search", user, "-k", "5", "-w", in_milvus)
     assert found["search_mode"] == "milvus"
     assert len(found["neighbors"]) == 5
     assert user not in {hit["user_id"] for hit in found["neighbors"]}
@@ -57,20 +58,15 @@ def test_a_rebuild_publishes_the_collection_that_searches_answer_from(in_milvus:
     assert invoke("search", user, "-w", in_milvus)["build_id"] == first["build_id"]
 
 
-def test_a_refused_build_and_an_erased_user_leave_no_collection(
-    in_milvus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_build_and_an_erased_user_leave_no_collection(in_milvus: Path) -> None:
     old = invoke("rebuild", "-w", in_milvus)["build_id"]
     live = invoke("rebuild", "-w", in_milvus)["build_id"]
-    monkeypatch.setenv("LOOKALIKE_GATE__POOR_SHARE_MAX", "0")
-    monkeypatch.setenv("LOOKALIKE_GATE__SHRINK_MAX", "0")
-    early = datetime(2025, 4, 15, tzinfo=UTC).isoformat()
-    refused = invoke("rebuild", "--as-of", early, "-w", in_milvus, status=3)["build_id"]
+    refused = invoke("rebuild", "--as-of", EARLIER, "-w", in_milvus, status=3)["build_id"]
     collections = collections_of_settings(in_milvus)
     has = collections.server.has
     assert not has(collections.name_of(refused))
     report = invoke("erase", first_user(in_milvus), "-w", in_milvus)
-    assert old in report["builds_removed"]
+    assert set(report["builds_removed"]) >= {old}
     assert not has(collections.name_of(old))
     assert has(collections.name_of(live))
 
