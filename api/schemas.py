@@ -216,8 +216,7 @@ class Meta(TypedDict):
     space_id: str
     data_as_of: datetime
     search_mode: Annotated[
-        SearchMode | None,
-        Field(description="which search ran; null where none did, or several kinds in one batch"),
+        SearchMode | None, Field(description="null where no search ran, or several kinds did")
     ]
     state: Annotated[Literal["fresh", "stale"], Field(description="`stale` when the build is old")]
     age_seconds: Annotated[float, Field(description="time since the build was made")]

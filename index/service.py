@@ -102,8 +102,7 @@ class LookalikeService:
         Raises:
             NoLiveBuild, BuildMissing, BuildIncompatible: If there is nothing to load.
             BuildCorrupt: If a file is missing, cut or changed, or parts do not fit together.
-            MilvusError: If the build is in Milvus, and can't be searched there.
-            embedder.errors.EmbedderError: If the build's encoder can't be loaded.
+            embedder.errors.EmbedderError, MilvusError: If its encoder or collection can't be had.
         """
         return cls.of_directory(
             workspace,
