@@ -183,7 +183,7 @@ def _search_remote(
     """Let whoever holds the vectors search the entries of those who pass."""
     assert build.remote is not None
     found, mode = build.remote.find(query_QD, request, part, k=k)
-    return _ties_by_entry(found), [mode] * len(query_QD)
+    return ties_by_row(found), [mode] * len(query_QD)
 
 
 def _is_remote(build: Build, request: NeighborRequest) -> bool:
