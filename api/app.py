@@ -33,6 +33,7 @@ from index.arrivals import Arrivals
 from index.config import IndexConfig
 from index.errors import NoLiveBuild, SpaceMismatch
 from index.live import LiveService
+from index.milvus.collections import collections_of
 from index.serve_config import ServeConfig
 from index.service import utc_now
 from store.audit import record_all
@@ -107,6 +108,7 @@ def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfi
         ),
         metrics=ServiceMetrics(),
         hash_user=UserHasher(secret),
+        collections=collections_of(index),
     )
 
 

@@ -30,6 +30,7 @@ from index.errors import (
     BuildNotLive,
     BuildNotServable,
     IndexingError,
+    MilvusError,
     NoLiveBuild,
     NothingToRollBack,
     PublishBusy,
@@ -185,6 +186,9 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     RiskUnavailable: ProblemKind(503, "risk-unavailable", "The build has no risk model", 60),
     PurposeUnavailable: ProblemKind(503, "purpose-unavailable", "The build lacks the purpose", 60),
     BuildCorrupt: _CORRUPT,
+    MilvusError: ProblemKind(
+        503, "vectors-unavailable", "The vector database can't answer", 5, _OPERATOR
+    ),
     EmbedderError: _EMBEDDER,
     StoreError: _STORE,
 }

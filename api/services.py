@@ -7,6 +7,7 @@ from api.logs import UserHasher
 from api.metrics import ServiceMetrics
 from api.work import WorkPool
 from index.live import LiveService
+from index.milvus.collections import MilvusCollections
 from index.serve_config import ServeConfig
 from store.keys import KeyRing
 from store.workspace import Workspace
@@ -14,7 +15,11 @@ from store.workspace import Workspace
 
 @dataclass(frozen=True)
 class Services:
-    """Everything a request may need; made once per worker."""
+    """Everything a request may need; made once per worker.
+
+    Attributes:
+        collections: Where builds have collections; None without a Milvus server.
+    """
 
     config: ServeConfig
     secret: str
@@ -25,3 +30,4 @@ class Services:
     work: WorkPool
     metrics: ServiceMetrics
     hash_user: UserHasher
+    collections: MilvusCollections | None = None

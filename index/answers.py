@@ -7,8 +7,9 @@ from typing import Literal
 from index.approximate import IndexKind
 from index.errors import InvalidRequest
 
-SearchMode = IndexKind | Literal["exact_filtered", "approximate_filtered"]
-"""How an answer was found; of filtered ones: among all who pass, or among the nearest of all."""
+SearchMode = IndexKind | Literal["exact_filtered", "approximate_filtered", "milvus_filtered"]
+"""How an answer was found; of filtered ones: among all who pass, among the nearest of all, or by a
+server that filters as it searches."""
 State = Literal["fresh", "stale"]
 RiskStatus = Literal["ok", "insufficient_data"]
 Counted = Literal["users", "behaviors"]

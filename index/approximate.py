@@ -17,7 +17,8 @@ from index.distinct import Entries
 from index.errors import BuildCorrupt
 from index.vectors import Floats, Neighbors, Rows, Vectors
 
-ApproximateKind = Literal["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"]
+LocalKind = Literal["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"]
+ApproximateKind = LocalKind | Literal["milvus"]
 IndexKind = Literal["exact"] | ApproximateKind
 
 

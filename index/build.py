@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from index.answers import NeighborRequest
-from index.approximate import ApproximateIndex
+from index.approximate import ApproximateIndex, IndexKind
 from index.build_input import BuildInput, check_input
 from index.choosing import Chosen, choose_index
 from index.config import IndexConfig
@@ -46,6 +46,7 @@ from index.manifest import (
     write_manifest,
 )
 from index.purposes import View, scale_of
+from index.remote import RemoteSearch
 from index.slices import SLICES_BYTES, SliceCache
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors
@@ -83,6 +84,7 @@ class Build:
         approximate: Approximate view of all users; None where all search is exact.
         purposes: Ways to compare users that have block weights of their own.
         slices: Views of the users that filters let through.
+        remote: Who filters instead of the mapped files; None where they do.
     """
 
     directory: Path
@@ -95,6 +97,7 @@ class Build:
     approximate: ApproximateIndex | None
     purposes: Mapping[str, View]
     slices: SliceCache
+    remote: RemoteSearch | None = None
 
     @property
     def vectors_ND(self) -> Vectors:
@@ -251,6 +254,7 @@ def _slices(
         max_bytes=filter_bytes,
         scanned_up_to=math.inf if costs is None else costs.scanned_up_to,
         seed=manifest.config.seed,
+        collects=manifest.index != "milvus",
     )
 
 
@@ -297,6 +301,7 @@ def _promise(
 ) -> Manifest:
     """Return the manifest of a folder that is complete but for it."""
     approximate = indexed.chosen.approximate
+    alone: IndexKind = "milvus" if config.backend == "milvus" else "exact"
     return Manifest(
         build_id=directory.name.removeprefix(STAGING_PREFIX),
         space_id=build.space_id,
@@ -307,7 +312,7 @@ def _promise(
         num_violators=len(users.violator_rows),
         num_distinct=indexed.entries.num_entries,
         dim=build.vectors_ND.shape[1],
-        index="exact" if approximate is None else approximate.inner.kind,
+        index=alone if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
         refine=None if approximate is None else approximate.inner.refine,
         choice=indexed.chosen.choice,
@@ -344,7 +349,9 @@ def _load_approximate(
     everyone: ExactIndex,
     search_threads: int,
 ) -> ApproximateIndex | None:
-    if manifest.index == "exact" or manifest.effort is None or manifest.refine is None:
+    if manifest.index == "exact" or manifest.index == "milvus":
+        return None
+    if manifest.effort is None or manifest.refine is None:
         return None
     return load_index(
         manifest.index,

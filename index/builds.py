@@ -16,7 +16,8 @@ from index.errors import (
 )
 from index.gate import REPORT_FILE, Verdict, read_report
 from index.manifest import Manifest, read_manifest
-from index.publish import LivePointer, publish_lock, read_live, swing
+from index.milvus.collections import MilvusCollections, in_collection
+from index.publish import LivePointer, point_alias, publish_lock, read_live, swing
 from store.durable import remove_folder
 from store.workspace import Workspace
 
@@ -81,23 +82,33 @@ def show(workspace: Workspace, build_id: str) -> dict[str, Any]:
     }
 
 
-def promote(workspace: Workspace, build_id: str, *, now: datetime | None = None) -> LivePointer:
+def promote(
+    workspace: Workspace,
+    build_id: str,
+    *,
+    now: datetime | None = None,
+    collections: MilvusCollections | None = None,
+) -> LivePointer:
     """Make a build live, after reading all of it; the one live before becomes the previous.
 
     Raises:
-        BuildMissing, BuildCorrupt, BuildIncompatible, PublishBusy.
+        BuildMissing, BuildCorrupt, BuildIncompatible, PublishBusy, MilvusError.
         BuildNotServable: If the gate refused it.
     """
     with publish_lock(workspace):
-        _check_servable(build_dir(workspace, build_id))
-        swing(workspace, build_id, now=now or datetime.now(UTC))
+        _check_servable(build_dir(workspace, build_id), collections)
+        swing(workspace, build_id, now=now or datetime.now(UTC), collections=collections)
         pointer = read_live(workspace)
     assert pointer is not None
     return pointer
 
 
 def rollback(
-    workspace: Workspace, *, expected_live: str | None = None, now: datetime | None = None
+    workspace: Workspace,
+    *,
+    expected_live: str | None = None,
+    now: datetime | None = None,
+    collections: MilvusCollections | None = None,
 ) -> LivePointer:
     """Make the previous build live again; a second rollback undoes the first.
 
@@ -105,11 +116,12 @@ def rollback(
         workspace: Where builds live.
         expected_live: The build to take back; if another is live by then, nothing happens.
         now: When the pointer swung.
+        collections: Where builds have collections, if they do.
 
     Raises:
         BuildNotLive: If another build is live than the one to take back.
         NothingToRollBack: If there is no previous build.
-        BuildMissing, BuildCorrupt, BuildIncompatible, PublishBusy.
+        BuildMissing, BuildCorrupt, BuildIncompatible, PublishBusy, MilvusError.
     """
     with publish_lock(workspace):
         pointer = read_live(workspace)
@@ -120,34 +132,64 @@ def rollback(
             )
         if pointer is None or pointer.previous is None:
             raise NothingToRollBack("there is no previous build to go back to")
-        _check_servable(build_dir(workspace, pointer.previous))
-        swing(workspace, pointer.previous, now=now or datetime.now(UTC))
+        _check_servable(build_dir(workspace, pointer.previous), collections)
+        swing(workspace, pointer.previous, now=now or datetime.now(UTC), collections=collections)
         swung = read_live(workspace)
     assert swung is not None
     return swung
 
 
-def prune(workspace: Workspace, *, keep: int, now: datetime | None = None) -> list[str]:
+def prune(
+    workspace: Workspace,
+    *,
+    keep: int,
+    now: datetime | None = None,
+    collections: MilvusCollections | None = None,
+) -> list[str]:
     """Remove all but the `keep` newest builds; return the ids removed, oldest first.
 
     The live and the previous build are never removed. Folders that a dead process left half
-    written a day ago or longer go too.
+    written a day ago or longer go too, and so do the collections of all that goes.
 
     Raises:
         BuildCorrupt: If `live.json` is damaged, so that nobody knows what must stay.
         PublishBusy.
+        MilvusError: If a collection can't be dropped; the next call does it.
     """
     with publish_lock(workspace):
         pointer = read_live(workspace)
         needed = set() if pointer is None else {pointer.live, pointer.previous}
+        if collections is not None and pointer is not None:
+            point_alias(workspace, pointer.live, collections)  # a death may have left it astray
         directories = _build_dirs(workspace)
         old = directories[: max(0, len(directories) - keep)]
         removed = [directory for directory in old if directory.name not in needed]
         for directory in removed:
             directory.rename(directory.with_name(TRASH_PREFIX + directory.name))
     for leftover in _leftovers(workspace, now or datetime.now(UTC)):
-        remove_folder(leftover)
+        discard(leftover, collections)
     return [directory.name for directory in removed]
+
+
+def discard(directory: Path, collections: MilvusCollections | None) -> None:
+    """Remove a folder that is no build, or no longer, and its collection; a missing one is fine.
+
+    What is in it goes first and the empty folder last, so that nothing stays on disk where the
+    server is away, and the collection is not forgotten.
+
+    Raises:
+        MilvusError: If the collection can't be dropped.
+    """
+    if not directory.is_dir():
+        return
+    for path in list(directory.glob("*")):
+        if path.is_dir():
+            remove_folder(path)
+        else:
+            path.unlink(missing_ok=True)
+    if collections is not None:
+        collections.drop(directory.name.removeprefix(TRASH_PREFIX).removeprefix(STAGING_PREFIX))
+    remove_folder(directory)
 
 
 def _build_dirs(workspace: Workspace) -> list[Path]:
@@ -166,14 +208,15 @@ def _leftovers(workspace: Workspace, now: datetime) -> list[Path]:
     return [*workspace.builds_dir.glob(f"{TRASH_PREFIX}*"), *abandoned]
 
 
-def _check_servable(directory: Path) -> None:
+def _check_servable(directory: Path, collections: MilvusCollections | None) -> None:
     """Read all of a build; raise unless it may be served."""
-    load_build(directory)
+    build = load_build(directory)
     if not (directory / REPORT_FILE).is_file() or not read_report(directory).may_go_live:
         raise BuildNotServable(
             f"the gate refused build {directory.name}, so it can't go live; "
             '"lookalike rebuild --force" overrules the gate'
         )
+    in_collection(build, collections)
 
 
 def _pointer_if_whole(workspace: Workspace) -> LivePointer | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from index.approximate import ApproximateIndex, ApproximateKind
+from index.approximate import ApproximateIndex, LocalKind
 from index.choice import Candidate, Choice
 from index.config import IndexConfig
 from index.distinct import Entries
@@ -23,8 +23,9 @@ from index.ivf import InvertedFile
 from index.kinds import build_index, effort_max
 from index.tuning import TIMED_QUERIES, Quality, Questions, ask, microseconds, quality_of, tune
 
-AUTO_KINDS: tuple[ApproximateKind, ...] = ("ivf_rabitq", "hnsw")
+AUTO_KINDS: tuple[LocalKind, ...] = ("ivf_rabitq", "hnsw")
 EXACT_TIMED = 7
+IN_MILVUS = "the settings name Milvus"
 REFINE_WIDER = 4
 QUICK_SHARE = 0.1
 """Of an exact query's time: who is that quick needs no other kind to be tried."""
@@ -39,7 +40,12 @@ class Chosen:
 
 
 def choose_index(exact: ExactIndex, entries: Entries, config: IndexConfig) -> Chosen:
-    """Build what `config.kind` names, or what this gallery needs on this machine."""
+    """Build what `config.kind` names, or what this gallery needs on this machine.
+
+    Nothing is built where Milvus takes the vectors: they are loaded there later.
+    """
+    if config.backend == "milvus":
+        return Chosen(None, Choice(reason=IN_MILVUS))
     num_users = exact.num_vectors
     if config.kind == "exact":
         return Chosen(None, Choice(reason="the settings name exact search"))
@@ -47,8 +53,7 @@ def choose_index(exact: ExactIndex, entries: Entries, config: IndexConfig) -> Ch
         reason = f"{num_users:,} users are no more than the {config.exact_up_to:,} of exact_up_to"
         return Chosen(None, Choice(reason=reason))
     generator = np.random.default_rng([config.seed, config.tuning_queries])
-    drawn = np.sort(generator.choice(num_users, min(num_users, EXACT_TIMED), replace=False))
-    exact_ms = round(microseconds(exact, exact.vectors_ND[drawn]) / 1e3, 3)
+    exact_ms = _exact_milliseconds(exact, generator)
     if config.kind == "auto" and exact_ms <= config.exact_budget_ms:
         reason = f"an exact query takes {exact_ms:.2g} ms of {config.exact_budget_ms:g} allowed"
         return Chosen(None, Choice(reason=reason, exact_milliseconds=exact_ms))
@@ -60,6 +65,31 @@ def choose_index(exact: ExactIndex, entries: Entries, config: IndexConfig) -> Ch
             index, Choice(reason=reason, exact_milliseconds=exact_ms, candidates=(candidate,))
         )
     return _quickest(exact, entries, questions, config, exact_ms)
+
+
+def tune_loaded(
+    exact: ExactIndex, loaded: ApproximateIndex, config: IndexConfig, *, build_seconds: float
+) -> Chosen:
+    """Tune an index that a server holds as one that was built here, and tell what it showed.
+
+    Args:
+        exact: Gives the true answers.
+        loaded: The index on the server.
+        config: What to tune for.
+        build_seconds: How long it took to load.
+    """
+    generator = np.random.default_rng([config.seed, config.tuning_queries])
+    exact_ms = _exact_milliseconds(exact, generator)
+    questions = ask(exact, num=config.tuning_queries, generator=generator)
+    index, candidate = _shown(exact, loaded, questions, config, build_seconds)
+    choice = Choice(reason=IN_MILVUS, exact_milliseconds=exact_ms, candidates=(candidate,))
+    return Chosen(index, choice)
+
+
+def _exact_milliseconds(exact: ExactIndex, generator: np.random.Generator) -> float:
+    num_users = exact.num_vectors
+    drawn = np.sort(generator.choice(num_users, min(num_users, EXACT_TIMED), replace=False))
+    return round(microseconds(exact, exact.vectors_ND[drawn]) / 1e3, 3)
 
 
 def _quickest(
@@ -93,7 +123,7 @@ def _quickest(
 
 
 def _tried(
-    kind: ApproximateKind,
+    kind: LocalKind,
     exact: ExactIndex,
     entries: Entries,
     questions: Questions,
@@ -102,13 +132,24 @@ def _tried(
     """Build and tune one kind."""
     begin = time.perf_counter()
     built = build_index(kind, exact, entries, config)
-    after = time.perf_counter()
+    return _shown(exact, built, questions, config, time.perf_counter() - begin)
+
+
+def _shown(
+    exact: ExactIndex,
+    built: ApproximateIndex,
+    questions: Questions,
+    config: IndexConfig,
+    build_seconds: float,
+) -> tuple[ApproximateIndex, Candidate]:
+    """Tune what was built, and tell what it showed."""
+    begin = time.perf_counter()
     index, quality = _tuned(exact, built, questions, config)
-    tuning_seconds = time.perf_counter() - after
+    tuning_seconds = time.perf_counter() - begin
     inner = index.inner
     timed = questions.part(TIMED_QUERIES).query_QD
     return index, Candidate(
-        kind=kind,
+        kind=inner.kind,
         effort=inner.effort,
         refine=inner.refine,
         recall_at_10=quality.recall[10],
@@ -119,7 +160,7 @@ def _tried(
         num_poor=quality.num_poor,
         poor_share_bound=quality.poor_bound,
         microseconds=round(microseconds(index, timed), 1),
-        build_seconds=round(after - begin, 2),
+        build_seconds=round(build_seconds, 2),
         tuning_seconds=round(tuning_seconds, 2),
         reached=_reaches(quality, config),
     )

@@ -1,15 +1,23 @@
 """Settings of the index and of its gate; the defaults are the benchmarked ones."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+
+from index.milvus.config import MilvusConfig
 
 
 class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     """How an index is built and served."""
 
+    backend: Literal["faiss", "milvus"] = Field(
+        "faiss",
+        description="what searches among everyone: FAISS in this process, or a Milvus server",
+    )
     kind: Literal["auto", "exact", "hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"] = Field(
-        "auto", description="what finds neighbors among everyone; auto measures and chooses"
+        "auto",
+        description="what finds neighbors among everyone in this process; auto measures and "
+        "chooses, and is what Milvus needs",
     )
     exact_up_to: int = Field(
         5_000, ge=0, description="users up to which auto takes exact search unmeasured"
@@ -87,6 +95,20 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     query_string_chars_max: int = Field(
         16_384, ge=16, description="longest string in such an event, in characters"
     )
+    milvus: MilvusConfig = Field(
+        default_factory=MilvusConfig,
+        description="the Milvus server that holds the vectors of builds, with `backend` set so",
+    )
+
+    @model_validator(mode="after")
+    def _suits_milvus(self) -> Self:
+        if self.backend == "milvus" and not self.milvus.uri:
+            raise ValueError('backend "milvus" needs an address: set `uri` in [index.milvus]')
+        if self.backend == "milvus" and self.kind != "auto":
+            raise ValueError(
+                f'`kind` names {self.kind}, an index of this process; backend "milvus" takes "auto"'
+            )
+        return self
 
 
 class GateConfig(BaseModel, frozen=True, extra="forbid"):

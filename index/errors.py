@@ -19,6 +19,12 @@ IndexingError
 │   ├── TooFewLabels             not enough labels to fit a risk model on
 │   ├── RiskUnavailable          the build was made without a risk model
 │   └── PurposeUnavailable       the build was made without weights for the purpose
+├── MilvusError                  the vector database's, or of how it is set up
+│   ├── MilvusNotConfigured      no address, or no client: a build needs it
+│   ├── MilvusUnavailable        the server is away, or takes too long
+│   ├── CollectionMissing        the server has no such collection, or has not loaded it
+│   ├── CollectionInvalid        it holds other vectors than those of its build
+│   └── AliasNotMoved            the alias still answers from another collection
 ├── BuildCorrupt                 the disk's: a file is missing, cut or changed
 └── BuildInvalid                 ours: what was handed over to be written can't be a build
 """
@@ -108,6 +114,30 @@ class RiskUnavailable(BuildError):
 
 class PurposeUnavailable(BuildError):
     """The build was made without weights for the purpose of a query."""
+
+
+class MilvusError(IndexingError):
+    """A call to Milvus failed; the message says which and why."""
+
+
+class MilvusNotConfigured(MilvusError):
+    """A build is in Milvus, and no address or no client library is there to reach it."""
+
+
+class MilvusUnavailable(MilvusError):
+    """The server can't be reached, or did not answer in time."""
+
+
+class CollectionMissing(MilvusError):
+    """The server has no collection of this name, or has not loaded it into memory."""
+
+
+class CollectionInvalid(MilvusError):
+    """A collection holds other vectors than the build that it is named for."""
+
+
+class AliasNotMoved(MilvusError):
+    """The alias was swung, and still answers from another collection; it was swung back."""
 
 
 class BuildCorrupt(IndexingError):

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.build import BUILD_ID
-from index.builds import TRASH_PREFIX
+from index.builds import TRASH_PREFIX, discard
 from index.errors import BuildCorrupt
+from index.milvus.collections import MilvusCollections
 from index.publish import publish_lock, read_live
 from index.users import UserTable, read_users
-from store.durable import remove_folder
 from store.workspace import Workspace
 
 
@@ -26,21 +26,30 @@ class Forgotten:
     live_holds: bool
 
 
-def forget_in_builds(workspace: Workspace, user_ids: Collection[str]) -> Forgotten:
+def forget_in_builds(
+    workspace: Workspace,
+    user_ids: Collection[str],
+    *,
+    collections: MilvusCollections | None = None,
+) -> Forgotten:
     """Remove every build but the live one that holds one of these users, or can't say.
+
+    The folders of builds that were given up before are removed too.
 
     Raises:
         BuildCorrupt: If `live.json` is damaged, so that nobody knows what must stay.
         PublishBusy: If others publish for longer than we wait.
+        MilvusError: If a collection can't be dropped; the next call does it.
     """
     with publish_lock(workspace):
         pointer = read_live(workspace)
         live = None if pointer is None else pointer.live
         holding = [path for path in _final_builds(workspace) if _holds(path, user_ids)]
         removed = [path for path in holding if path.name != live]
-        trash = [path.rename(path.with_name(TRASH_PREFIX + path.name)) for path in removed]
-    for path in trash:
-        remove_folder(path)
+        for path in removed:
+            path.rename(path.with_name(TRASH_PREFIX + path.name))
+    for path in sorted(workspace.builds_dir.glob(f"{TRASH_PREFIX}*")):
+        discard(path, collections)
     return Forgotten(tuple(path.name for path in removed), len(removed) < len(holding))
 
 

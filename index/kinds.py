@@ -1,4 +1,4 @@
-"""Every kind of approximate index: how it is built, read back, and how far it can be widened.
+"""Every kind of index in this process: how it is built, read back, and how far it is widened.
 
 Shape key: `N` stored vectors, `E` entries.
 """
@@ -8,7 +8,7 @@ from typing import assert_never
 
 import numpy as np
 
-from index.approximate import ApproximateIndex, ApproximateKind, EntryIndex
+from index.approximate import ApproximateIndex, EntryIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.exact import ExactIndex
@@ -21,7 +21,7 @@ PROBED_ALWAYS = 64
 
 
 def build_index(
-    kind: ApproximateKind, exact: ExactIndex, entries: Entries, config: IndexConfig
+    kind: LocalKind, exact: ExactIndex, entries: Entries, config: IndexConfig
 ) -> ApproximateIndex:
     """Build an index over the vectors of an exact one, with its hub correction."""
     match kind:
@@ -38,7 +38,7 @@ def build_index(
 
 
 def load_index(
-    kind: ApproximateKind,
+    kind: LocalKind,
     directory: Path,
     exact: ExactIndex,
     entries: Entries,

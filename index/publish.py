@@ -5,15 +5,17 @@ Every step is atomic: a crash at any line leaves the old build live or the new o
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from index.build import STAGING_PREFIX, add_file, load_build
+from index.build import BUILD_ID, STAGING_PREFIX, add_file, load_build
 from index.errors import BuildCorrupt, BuildInvalid, NoLiveBuild, PublishBusy
 from index.gate import REPORT_FILE, GateReport
+from index.manifest import read_manifest
+from index.milvus.collections import MilvusCollections, in_collection, release_quietly
 from store.durable import publish_folder, write_atomic
 from store.errors import WorkspaceBusy
 from store.locks import exclusive_lock
@@ -77,7 +79,13 @@ def live_build_id(workspace: Workspace) -> str:
 
 
 def publish(
-    workspace: Workspace, staged: Path, report: GateReport, *, now: datetime, force: bool = False
+    workspace: Workspace,
+    staged: Path,
+    report: GateReport,
+    *,
+    now: datetime,
+    force: bool = False,
+    collections: MilvusCollections | None = None,
 ) -> Published:
     """Give a staged build its final name, and make it live unless the gate refused it.
 
@@ -87,30 +95,44 @@ def publish(
         report: What the gate said of it; stored in the build.
         now: When the build went live.
         force: Make it live although the gate refused it; the report says so.
+        collections: Where builds have collections, if they do.
 
     Raises:
         BuildCorrupt: If the folder can't be read back as it was written.
+        MilvusError: If the build is in Milvus, and is not there as it should be.
         PublishBusy: If others publish for longer than we wait.
     """
     if not staged.name.startswith(STAGING_PREFIX):
         raise BuildInvalid(f"{staged} is not a staged build")
     report = report.forced() if force and not report.passed else report
     add_file(staged, REPORT_FILE, report.to_json())
-    load_build(staged)
+    in_collection(load_build(staged), collections)
     build_id = staged.name.removeprefix(STAGING_PREFIX)
     with publish_lock(workspace):
         publish_folder(staged, workspace.builds_dir / build_id)
         if report.may_go_live:
-            swing(workspace, build_id, now=now)
+            swing(workspace, build_id, now=now, collections=collections)
     return Published(build_id, report.may_go_live, report)
 
 
-def swing(workspace: Workspace, build_id: str, *, now: datetime) -> None:
-    """Point `live.json` to a build; what was live becomes the previous one. Needs the lock."""
+def swing(
+    workspace: Workspace,
+    build_id: str,
+    *,
+    now: datetime,
+    collections: MilvusCollections | None = None,
+) -> None:
+    """Point `live.json` to a build; what was live becomes the previous one. Needs the lock.
+
+    The alias of Milvus swings first, and back where `live.json` does not follow. Services read the
+    collection that is named for their build, so to them `live.json` alone decides.
+    """
     try:
         pointer = read_live(workspace)
     except BuildCorrupt:  # a damaged pointer is what this replaces
         pointer = None
+    if collections is not None:
+        point_alias(workspace, build_id, collections)
     if pointer is not None and pointer.live == build_id:
         return
     fields = {
@@ -118,7 +140,33 @@ def swing(workspace: Workspace, build_id: str, *, now: datetime) -> None:
         "previous": None if pointer is None else pointer.live,
         "changed_at": now.isoformat(),
     }
-    write_atomic(workspace.live_file, json.dumps(fields, indent=1).encode() + b"\n")
+    try:
+        write_atomic(workspace.live_file, json.dumps(fields, indent=1).encode() + b"\n")
+    except OSError:
+        if collections is not None and pointer is not None:
+            point_alias(workspace, pointer.live, collections)
+        raise
+    if collections is not None:
+        _release_others(workspace, fields.values(), collections)
+
+
+def point_alias(workspace: Workspace, build_id: str, collections: MilvusCollections) -> None:
+    """Let the alias of Milvus stand for a build's collection, for none where it has none.
+
+    Raises:
+        MilvusError: If it can't, or does not answer from there; it is then as it was.
+    """
+    manifest = read_manifest(workspace.builds_dir / build_id)
+    collections.point_to(build_id if manifest.index == "milvus" else None)
+
+
+def _release_others(
+    workspace: Workspace, needed: Collection[str | None], collections: MilvusCollections
+) -> None:
+    """Free the server's memory of all builds but the live and the previous one."""
+    for directory in workspace.builds_dir.iterdir():
+        if BUILD_ID.fullmatch(directory.name) and directory.name not in needed:
+            release_quietly(collections, directory.name)
 
 
 @contextmanager

@@ -130,6 +130,8 @@ def _search(
     if part is not None:
         return _search_filtered(build, view, query_QD, request, part, k)
     if request.known_violators:
+        if _is_remote(build, request):
+            return _search_remote(build, query_QD, request, part, k)
         return _search_violators(build, view, query_QD, k), ["exact"] * num_queries
     approximate = view.approximate
     if approximate is not None and not request.exact:
@@ -146,6 +148,8 @@ def _search_filtered(
 ) -> tuple[Neighbors, list[SearchMode]]:
     """Search the entries of those who pass, each query in the way that is cheaper for it."""
     num_queries = len(query_QD)
+    if _is_remote(build, request):
+        return _search_remote(build, query_QD, request, part, k)
     if not request.compares_as_stored:
         found = view.everyone.search_rows(query_QD, part.rows_M, k=k)
         return _entries_of(found, build.entries), ["exact_filtered"] * num_queries
@@ -170,6 +174,19 @@ def _search_filtered(
         "approximate_filtered" if done else "exact_filtered" for done in done_Q.tolist()
     ]
     return _ties_by_entry(near), modes_Q
+
+
+def _search_remote(
+    build: Build, query_QD: Vectors, request: NeighborRequest, part: Slice | None, k: int
+) -> tuple[Neighbors, list[SearchMode]]:
+    """Let whoever holds the vectors search the entries of those who pass."""
+    assert build.remote is not None
+    found, mode = build.remote.find(query_QD, request, part, k=k)
+    return _ties_by_entry(found), [mode] * len(query_QD)
+
+
+def _is_remote(build: Build, request: NeighborRequest) -> bool:
+    return build.remote is not None and request.compares_as_stored and not request.exact
 
 
 def _search_violators(build: Build, view: View, query_QD: Vectors, k: int) -> Neighbors:

@@ -20,13 +20,14 @@ from index.answers import (
     UnknownUser,
     UserProfile,
 )
-from index.build import RISK_DIR, Build, load_build
+from index.build import RISK_DIR, Build
 from index.builds import build_dir
 from index.config import IndexConfig
 from index.errors import BuildCorrupt, RiskUnavailable, SpaceMismatch
 from index.events import Event, events_to_batch
 from index.everywhere import find_everywhere
 from index.loading import LoadEmbedder, LoadRiskModel, load_fitted_risk_model, load_trained_embedder
+from index.milvus.collections import open_build
 from index.parts import EventEmbedder, RiskAssessor
 from index.population import Population
 from index.profiles import read_rings, user_profile
@@ -101,7 +102,7 @@ class LookalikeService:
         Raises:
             NoLiveBuild, BuildMissing, BuildIncompatible: If there is nothing to load.
             BuildCorrupt: If a file is missing, cut or changed, or parts do not fit together.
-            embedder.errors.EmbedderError: If the build's encoder can't be loaded.
+            embedder.errors.EmbedderError, MilvusError: If its encoder or collection can't be had.
         """
         return cls.of_directory(
             workspace,
@@ -126,8 +127,7 @@ class LookalikeService:
         clock: Clock = utc_now,
     ) -> "LookalikeService":
         """Load a build from its folder, which may be a staged one; errors as those of `open`."""
-        threads, filter_bytes = config.search_threads, config.filter_bytes
-        build = load_build(directory, search_threads=threads, filter_bytes=filter_bytes)
+        build = open_build(directory, config)
         embedder = load_embedder(workspace.models_dir / build.manifest.space_id)
         has_risk = (directory / RISK_DIR).is_dir()
         risk = load_risk_model(directory / RISK_DIR) if has_risk else None

@@ -110,6 +110,7 @@ class SliceCache:
         max_bytes: Memory for all slices together.
         scanned_up_to: Entries of a slice that gets no index of its own, since a scan is quick.
         seed: Of what is drawn to make such an index.
+        collects: Collect the vectors of slices; not where another machine searches them.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class SliceCache:
         max_bytes: int,
         scanned_up_to: float,
         seed: int,
+        collects: bool = True,
     ) -> None:
         self._table = table
         self._everyone = everyone
@@ -128,6 +130,7 @@ class SliceCache:
         self._max_bytes = max_bytes
         self._scanned_up_to = scanned_up_to
         self._seed = seed
+        self._collects = collects
         self._slices: OrderedDict[_Sieve, Slice] = OrderedDict()
         self._size_bytes = 0
         self._lock = Lock()
@@ -165,7 +168,8 @@ class SliceCache:
             rows_M = entries.first_rows_E[entries_M]
         row_bytes = 3 * rows_M.itemsize + 4 * (whole.dim + 1)
         if (
-            len(users_P) == whole.num_vectors
+            not self._collects
+            or len(users_P) == whole.num_vectors
             or len(rows_M) * row_bytes > SLICE_SHARE * self._max_bytes
         ):
             return Slice(users_P, entries_M, rows_M, whole, None)

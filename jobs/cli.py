@@ -328,7 +328,7 @@ def erase(
     """Erase users everywhere; prints a receipt."""
     from jobs.erase import run as run_erase
 
-    report = run_erase(session.workspace, users, now=_now())
+    report = run_erase(session.workspace, session.settings, users, now=_now())
     session.answer(report.to_dict(), report.lines())
 
 

@@ -60,8 +60,14 @@ def show_command(
 def promote_command(session: Session, build: BuildId) -> None:
     """Make a build live."""
     from index.builds import promote
+    from index.milvus.collections import collections_of
 
-    pointer = promote(session.workspace, build, now=datetime.now(UTC))
+    pointer = promote(
+        session.workspace,
+        build,
+        now=datetime.now(UTC),
+        collections=collections_of(session.settings.index),
+    )
     session.answer(asdict(pointer), [f"live {pointer.live}, previous {pointer.previous or '-'}"])
 
 
@@ -70,8 +76,13 @@ def promote_command(session: Session, build: BuildId) -> None:
 def rollback_command(session: Session) -> None:
     """Make the previous build live again."""
     from index.builds import rollback
+    from index.milvus.collections import collections_of
 
-    pointer = rollback(session.workspace, now=datetime.now(UTC))
+    pointer = rollback(
+        session.workspace,
+        now=datetime.now(UTC),
+        collections=collections_of(session.settings.index),
+    )
     session.answer(asdict(pointer), [f"live {pointer.live}, previous {pointer.previous or '-'}"])
 
 
@@ -83,6 +94,12 @@ def prune_command(
 ) -> None:
     """Remove old builds; never the live one nor the previous."""
     from index.builds import prune
+    from index.milvus.collections import collections_of
 
-    removed = prune(session.workspace, keep=keep, now=datetime.now(UTC))
+    removed = prune(
+        session.workspace,
+        keep=keep,
+        now=datetime.now(UTC),
+        collections=collections_of(session.settings.index),
+    )
     session.answer({"removed": removed}, [f"removed {build}" for build in removed] or ["none"])

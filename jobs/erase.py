@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from index.forgetting import forget_in_builds
+from index.milvus.collections import collections_of
+from jobs.settings import Settings
 from store.database import Database
 from store.erasures import ErasureReceipt, erase_users
 from store.workspace import Workspace
@@ -49,14 +51,19 @@ class EraseReport:
         return lines
 
 
-def run(workspace: Workspace, user_ids: Collection[str], *, now: datetime) -> EraseReport:
+def run(
+    workspace: Workspace, settings: Settings, user_ids: Collection[str], *, now: datetime
+) -> EraseReport:
     """Erase users for good; doing it twice is safe, and finishes what was cut short.
 
     Raises:
         WorkspaceBusy: If another process is writing to the lake.
+        MilvusError: If the collection of an old build can't be dropped.
     """
     database = Database(workspace.ops_url)
     database.migrate()
     receipt = erase_users(workspace, database, user_ids, now=now)
-    forgotten = forget_in_builds(workspace, receipt.user_ids)
+    forgotten = forget_in_builds(
+        workspace, receipt.user_ids, collections=collections_of(settings.index)
+    )
     return EraseReport(receipt, forgotten.removed, forgotten.live_holds)

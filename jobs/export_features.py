@@ -123,12 +123,15 @@ def _service(
         yield open_live(workspace, settings)
         return
     database = Database(workspace.ops_url)
-    staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
+    here = settings.model_copy(
+        update={"index": settings.index.model_copy(update={"backend": "faiss"})}
+    )  # thrown away at once: no collection is loaded for it
+    staged = stage(workspace, here, database, as_of=as_of, now=now, progress=progress)
     try:
         yield LookalikeService.of_directory(
             workspace,
             staged.directory,
-            config=settings.index,
+            config=here.index,
             erased_users=erased_users(database),
         )
     finally:

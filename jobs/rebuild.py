@@ -1,19 +1,23 @@
 """`lookalike rebuild`: embed what changed, build, pass the gate, publish."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from index.build import load_build
+from index.builds import discard
+from index.errors import MilvusError
 from index.forgetting import forget_in_builds
 from index.gate import GateReport, gate
+from index.milvus.collections import MilvusCollections, collections_of
 from index.publish import publish
 from index.risk.policies import PolicyBand
 from jobs.settings import Settings
 from jobs.staging import Staged, stage
 from jobs.terminal import Progress, table
 from store.database import Database
-from store.durable import make_writable, remove_folder
+from store.durable import make_writable
 from store.erasures import erased_users
 from store.workspace import Workspace
 
@@ -84,15 +88,27 @@ def run(
 
     Raises:
         FolderUnusable: If no build can be written.
+        MilvusError: If the vectors are to be in Milvus, and can't be published there.
     """
     make_writable(workspace.builds_dir)
     database = Database(workspace.ops_url)
     database.migrate()
     staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
+    collections = collections_of(settings.index)
     try:
-        return _publish(workspace, settings, staged, erased_users(database), now=now, force=force)
+        return _publish(
+            workspace,
+            settings,
+            staged,
+            erased_users(database),
+            collections,
+            now=now,
+            force=force,
+            progress=progress,
+        )
     finally:
-        remove_folder(staged.directory)  # there only if it was not published
+        with suppress(MilvusError):  # the folder stays, and `builds prune` drops the collection
+            discard(staged.directory, collections)  # there only if it was not published
 
 
 def _publish(
@@ -100,12 +116,18 @@ def _publish(
     settings: Settings,
     staged: Staged,
     erased: set[str],
+    collections: MilvusCollections | None,
     *,
     now: datetime,
     force: bool,
+    progress: Progress,
 ) -> RebuildReport:
     """Ask the gate, and publish."""
     build = load_build(staged.directory)
+    if collections is not None and build.manifest.index == "milvus":
+        progress("load into Milvus", 0, 1)
+        build = collections.load(build)
+        progress("load into Milvus", 1, 1)
     report = gate(
         build,
         staged.live,
@@ -114,9 +136,15 @@ def _publish(
         erased_users=erased,
         violators=staged.violators,
     )
-    published = publish(workspace, staged.directory, report, now=now, force=force)
+    published = publish(
+        workspace, staged.directory, report, now=now, force=force, collections=collections
+    )
+    if collections is not None and not published.is_live:
+        collections.drop(published.build_id)  # a refused build can't be promoted
     if erased:
-        forget_in_builds(workspace, erased)  # what was live may hold them, and must not come back
+        forget_in_builds(
+            workspace, erased, collections=collections
+        )  # what was live may hold them, and must not come back
     return RebuildReport(
         build_id=published.build_id,
         is_live=published.is_live,

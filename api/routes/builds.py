@@ -6,10 +6,10 @@ from collections.abc import Callable
 from api.build_schemas import BuildsAnswer, LiveAnswer
 from api.call import Call
 from api.routing import GuardedRoute
+from api.services import Services
 from api.shapes import build_body
 from index.builds import list_builds, promote, rollback
 from index.publish import LivePointer, read_live
-from store.workspace import Workspace
 
 
 def build_routes() -> list[GuardedRoute]:
@@ -72,19 +72,19 @@ async def roll_back_build(call: Call, build_id: str) -> LiveAnswer:
     return await _swing(call, "builds.rollback", build_id, _roll_back)
 
 
-def _promote_unless_live(workspace: Workspace, build_id: str) -> LivePointer:
-    pointer = read_live(workspace)
+def _promote_unless_live(services: Services, build_id: str) -> LivePointer:
+    pointer = read_live(services.workspace)
     if pointer is not None and pointer.live == build_id:
         return pointer
-    return promote(workspace, build_id)
+    return promote(services.workspace, build_id, collections=services.collections)
 
 
-def _roll_back(workspace: Workspace, build_id: str) -> LivePointer:
-    return rollback(workspace, expected_live=build_id)
+def _roll_back(services: Services, build_id: str) -> LivePointer:
+    return rollback(services.workspace, expected_live=build_id, collections=services.collections)
 
 
 async def _swing(
-    call: Call, action: str, build_id: str, change: Callable[[Workspace, str], LivePointer]
+    call: Call, action: str, build_id: str, change: Callable[[Services, str], LivePointer]
 ) -> LiveAnswer:
     """Enter the change into the audit, swing the pointer, and serve the build at once."""
     services = call.services
@@ -95,7 +95,7 @@ async def _swing(
         request_id=call.request_id,
         details={"build_id": build_id},
     )
-    pointer = await asyncio.to_thread(change, services.workspace, build_id)
+    pointer = await asyncio.to_thread(change, services, build_id)
     await asyncio.to_thread(services.live.refresh)
     return {
         "live": pointer.live,

@@ -19,6 +19,7 @@ MODULE_LINES_MAX = 400
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 HEAVY = {"torch", "faiss", "duckdb", "sqlalchemy", "pyarrow", "sklearn", "matplotlib", "fastapi"}
+HEAVY |= {"pymilvus", "grpc"}
 
 
 def modules(*folders: str) -> list[Path]:
@@ -83,6 +84,12 @@ def test_faiss_is_imported_by_the_index_types_alone() -> None:
         "index/inverted_file.py",
         "index/ivf.py",
     }
+
+
+def test_milvus_is_imported_by_its_client_alone() -> None:
+    ours = modules(*(package for package in PACKAGES if package != "benchmarks"))
+    users = {module_id(path) for path in ours if "pymilvus" in roots_of(path)}
+    assert users == {"index/milvus/client.py"}
 
 
 def test_layers_hold() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.approximate import ApproximateIndex, ApproximateKind
+from index.approximate import ApproximateIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
 from index.errors import BuildCorrupt, DimensionMismatch
@@ -15,7 +15,7 @@ from index.kinds import build_index, load_index
 from index.vectors import Neighbors, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
 
-KINDS: tuple[ApproximateKind, ...] = ("hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq")
+KINDS: tuple[LocalKind, ...] = ("hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq")
 CONFIG = IndexConfig(hub_references=200)
 EFFORT_OF_ALL = 1_000
 
@@ -28,7 +28,7 @@ def exact_of(vectors: Vectors, *, hub: bool) -> tuple[ExactIndex, Entries]:
     return ExactIndex(vectors, hub_penalty(vectors, entries, CONFIG) if hub else None), entries
 
 
-def build(kind: ApproximateKind, vectors: Vectors, *, hub: bool = True) -> ApproximateIndex:
+def build(kind: LocalKind, vectors: Vectors, *, hub: bool = True) -> ApproximateIndex:
     exact, entries = exact_of(vectors, hub=hub)
     return build_index(kind, exact, entries, CONFIG)
 
@@ -38,6 +38,7 @@ def load(
 ) -> ApproximateIndex:
     exact, entries = exact_of(vectors, hub=hub)
     inner = saved.inner
+    assert inner.kind != "milvus"
     return load_index(
         inner.kind,
         directory,
@@ -61,7 +62,7 @@ def reached_share(found: Neighbors, expected: Neighbors) -> float:
 @every_kind
 @hub_corrected_or_not
 @pytest.mark.parametrize("k", [1, 10, 100])
-def test_nearly_all_true_neighbors_are_found(kind: ApproximateKind, hub: bool, k: int) -> None:
+def test_nearly_all_true_neighbors_are_found(kind: LocalKind, hub: bool, k: int) -> None:
     vectors = clustered_vectors(3_000, 24, num_clusters=60)
     exact, entries = exact_of(vectors[:2_800], hub=hub)
     wide = build_index(kind, exact, entries, CONFIG).with_effort(EFFORT_OF_ALL)
@@ -71,9 +72,7 @@ def test_nearly_all_true_neighbors_are_found(kind: ApproximateKind, hub: bool, k
 
 @every_kind
 @hub_corrected_or_not
-def test_scores_are_inner_products_less_the_penalty_and_descend(
-    kind: ApproximateKind, hub: bool
-) -> None:
+def test_scores_are_inner_products_less_the_penalty_and_descend(kind: LocalKind, hub: bool) -> None:
     vectors = clustered_vectors(600, 20, num_clusters=8)
     exact, entries = exact_of(vectors, hub=hub)
     found = build_index(kind, exact, entries, CONFIG).search(vectors[:30], k=12)
@@ -84,7 +83,7 @@ def test_scores_are_inner_products_less_the_penalty_and_descend(
 
 
 @every_kind
-def test_one_query_is_answered_as_among_many(kind: ApproximateKind) -> None:
+def test_one_query_is_answered_as_among_many(kind: LocalKind) -> None:
     vectors = clustered_vectors(600, 20, num_clusters=8)
     index = build(kind, vectors)
     together = index.search(vectors[:20], k=10)
@@ -95,7 +94,7 @@ def test_one_query_is_answered_as_among_many(kind: ApproximateKind) -> None:
 
 @every_kind
 @pytest.mark.parametrize("num", [1, 2, 5, 40])
-def test_more_neighbors_than_stored_are_padded(kind: ApproximateKind, num: int) -> None:
+def test_more_neighbors_than_stored_are_padded(kind: LocalKind, num: int) -> None:
     found = build(kind, unit_vectors(num)).search(unit_vectors(3, seed=4), k=60)
     assert (found.rows_QK[:, num:] == -1).all()
     assert np.isneginf(found.score_QK[:, num:]).all()
@@ -103,7 +102,7 @@ def test_more_neighbors_than_stored_are_padded(kind: ApproximateKind, num: int) 
 
 
 @every_kind
-def test_as_many_are_found_as_are_asked_for(kind: ApproximateKind) -> None:
+def test_as_many_are_found_as_are_asked_for(kind: LocalKind) -> None:
     """Lists that hold fewer than k are not the end of the search."""
     vectors = clustered_vectors(3_000, 16, num_clusters=40)
     found = build(kind, vectors).search(vectors[:10], k=1_000, effort=1)
@@ -112,7 +111,7 @@ def test_as_many_are_found_as_are_asked_for(kind: ApproximateKind) -> None:
 
 
 @every_kind
-def test_crowds_of_equal_vectors_hide_nobody(kind: ApproximateKind) -> None:
+def test_crowds_of_equal_vectors_hide_nobody(kind: LocalKind) -> None:
     vectors = clustered_vectors(3_000, 16, num_clusters=30)
     for crowd, start in enumerate(range(500, 2_500, 200)):
         vectors[start : start + 200] = vectors[crowd]
@@ -123,7 +122,7 @@ def test_crowds_of_equal_vectors_hide_nobody(kind: ApproximateKind) -> None:
 
 
 @every_kind
-def test_equal_vectors_are_all_returned_by_row(kind: ApproximateKind) -> None:
+def test_equal_vectors_are_all_returned_by_row(kind: LocalKind) -> None:
     vectors = unit_vectors(300)
     vectors[[200, 100]] = vectors[7]
     found = build(kind, vectors).search(vectors[[7]], k=3)
@@ -133,7 +132,7 @@ def test_equal_vectors_are_all_returned_by_row(kind: ApproximateKind) -> None:
 @every_kind
 @hub_corrected_or_not
 def test_mapped_index_answers_as_the_one_that_was_saved(
-    kind: ApproximateKind, hub: bool, tmp_path: Path
+    kind: LocalKind, hub: bool, tmp_path: Path
 ) -> None:
     vectors = clustered_vectors(800, 18, num_clusters=8)
     saved = build(kind, vectors, hub=hub)
@@ -145,7 +144,7 @@ def test_mapped_index_answers_as_the_one_that_was_saved(
 
 
 @every_kind
-def test_same_input_gives_the_same_file(kind: ApproximateKind, tmp_path: Path) -> None:
+def test_same_input_gives_the_same_file(kind: LocalKind, tmp_path: Path) -> None:
     vectors = clustered_vectors(900, 16, num_clusters=8)
     contents = []
     for name in ("a", "b"):
@@ -156,9 +155,7 @@ def test_same_input_gives_the_same_file(kind: ApproximateKind, tmp_path: Path) -
 
 
 @every_kind
-def test_file_that_is_cut_or_of_other_vectors_is_refused(
-    kind: ApproximateKind, tmp_path: Path
-) -> None:
+def test_file_that_is_cut_or_of_other_vectors_is_refused(kind: LocalKind, tmp_path: Path) -> None:
     vectors = unit_vectors(200)
     saved = build(kind, vectors)
     saved.inner.save(tmp_path)
@@ -173,7 +170,7 @@ def test_file_that_is_cut_or_of_other_vectors_is_refused(
 
 
 @every_kind
-def test_file_of_another_kind_is_refused(kind: ApproximateKind, tmp_path: Path) -> None:
+def test_file_of_another_kind_is_refused(kind: LocalKind, tmp_path: Path) -> None:
     vectors = unit_vectors(200)
     exact, entries = exact_of(vectors, hub=True)
     saved = build(kind, vectors)
@@ -185,19 +182,19 @@ def test_file_of_another_kind_is_refused(kind: ApproximateKind, tmp_path: Path) 
 
 
 @every_kind
-def test_another_dimension_is_refused(kind: ApproximateKind) -> None:
+def test_another_dimension_is_refused(kind: LocalKind) -> None:
     with pytest.raises(DimensionMismatch):
         build(kind, unit_vectors(5)).search(unit_vectors(1, 3), k=1)
 
 
 @every_kind
-def test_no_query_gives_no_answer(kind: ApproximateKind) -> None:
+def test_no_query_gives_no_answer(kind: LocalKind) -> None:
     found = build(kind, unit_vectors(5)).search(np.empty((0, 12), dtype=np.float32), k=3)
     assert found.rows_QK.shape == (0, 3)
 
 
 @every_kind
-def test_more_effort_finds_more(kind: ApproximateKind) -> None:
+def test_more_effort_finds_more(kind: LocalKind) -> None:
     vectors = unit_vectors(3_000, 32)
     exact, entries = exact_of(vectors, hub=False)
     index = build_index(kind, exact, entries, CONFIG)
