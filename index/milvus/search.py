@@ -21,7 +21,7 @@ from index.milvus.expressions import expression_of
 from index.slices import Slice
 from index.vectors import Neighbors, Vectors, check_dim, row_blocks
 
-RESULT_BYTES = 4 * 2**20
+RESULT_BYTES = 2**19
 QUERIES_AT_ONCE = 128
 
 

@@ -5,19 +5,24 @@ A backend is a configuration and a way to open what was written with it; adding 
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from index.answers import Filter, NeighborRequest, SearchMode
 from index.build import Build, load_build, write_build
 from index.config import IndexConfig
+from index.delta import SEEN_SCHEMA, ChangedUsers
 from index.errors import BuildInvalid, DimensionMismatch
+from index.everywhere import find_everywhere
 from index.filters import FilterTable
 from index.milvus.collections import MilvusCollections
+from index.overlay import CHANGES_SCHEMA
+from index.population import Population
 from index.search import find_neighbors
 from index.tombstones import Tombstones
 from index.vectors import Neighbors, Rows, Vectors
@@ -25,6 +30,7 @@ from store.workspace import Workspace
 from tests.index_fakes import (
     FIRST_TS,
     NOW,
+    SPACE_ID,
     build_input,
     clustered_vectors,
     unit_vectors,
@@ -47,7 +53,7 @@ class Backend:
 
 
 def milvus(uri: str) -> Backend:
-    config = milvus_config(uri)
+    config = milvus_config(uri, timeout_seconds=60)  # the machine may be busy
     collections = MilvusCollections(config)
     return Backend(config, collections.load, collections.open)
 
@@ -330,6 +336,55 @@ def test_erased_users_take_no_place(world: World, request_of: NeighborRequest) -
     found, _ = find_neighbors(build, query, request_of, tombstones)
     assert {len(hits.rows_K) for hits in found} == {10}
     assert not tombstones.hidden_N[np.concatenate([hits.rows_K for hits in found])].any()
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        NeighborRequest(k=10),
+        NeighborRequest(k=10, known_violators=True),
+        NeighborRequest(k=10, filter=Filter(label=0)),
+        NeighborRequest(k=10, filter=Filter(min_events=1_000), count="behaviors"),
+    ],
+    ids=["everyone", "violators", "benign", "behaviors"],
+)
+def test_changes_beside_the_build_are_seen(world: World, request_of: NeighborRequest) -> None:
+    """Violators are cleared, benign users convicted, and users move, come and are erased."""
+    build = world.build("plain")
+    population = changed_population(build)
+    query = queries(build)
+    found, _ = find_everywhere(population, query, request_of)
+    expected, _ = find_everywhere(population, query, replace(request_of, exact=True))
+    shared = [
+        len(np.intersect1d(some.rows_K, others.rows_K)) / len(others.rows_K)
+        for some, others in zip(found, expected, strict=True)
+    ]
+    assert np.mean(shared) >= 0.95
+    rows = np.unique(np.concatenate([hits.rows_K for hits in found]))
+    assert not population.hidden.hidden_N[rows[rows < population.first_slot]].any()
+    if request_of.known_violators:
+        assert population.is_violator(rows).all()
+
+
+def changed_population(build: Build) -> Population:
+    """Return who is answered for once labels, users and erasures have changed."""
+    relabelled = [
+        {"user_id": user_name(row), "label": int(row % 10 != 0)} for row in range(0, 1_000, 5)
+    ]
+    moved = [*range(1, 200, 4), *range(3_000, 3_040)]
+    users = pa.table(
+        {
+            "user_id": [user_name(row) for row in moved],
+            **{name: np.arange(len(moved)) + 1_000 for name in SEEN_SCHEMA.names[1:]},
+        },
+        schema=SEEN_SCHEMA,
+    )
+    arrived = ChangedUsers(users, build.vectors_ND[500 : 500 + len(moved)], SPACE_ID, NOW)
+    population = Population.of(build).with_labels(
+        pa.Table.from_pylist(relabelled, schema=CHANGES_SCHEMA)
+    )
+    population, _ = population.with_changed(arrived, users_max=1_000)
+    return population.without_users(map_names(list(range(2, 600, 3))))
 
 
 def map_names(rows: list[int]) -> set[str]:

@@ -83,6 +83,9 @@ def served(workspace: Workspace, config: IndexConfig) -> str:
     """Open what is live, see that it answers as the exact search does, and return its id."""
     service = open_fake_service(workspace, config=config)
     assert service.search_mode == "milvus"
+    (candidate,) = service.build.manifest.choice.candidates
+    assert candidate.kind == "milvus"
+    assert candidate.reached
     (answer,) = service.neighbors_of_vectors(
         service.build.vectors_ND[[3]], service.space_id, NeighborRequest(k=4)
     )
