@@ -130,6 +130,7 @@ class Population:
         which of them changed depends on the build. Nor are vectors of another space.
         """
         population = self.without_users(before.erased)
+        before = before.without_users(population.erased)  # either may know of more
         build, delta = self.build, before.delta
         if build.manifest.space_id != before.build.manifest.space_id:
             return population
