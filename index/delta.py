@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from index.build import AS_STORED
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.errors import BuildInvalid
@@ -87,7 +88,8 @@ class Delta:
 
     Attributes:
         vectors: Of all slots.
-        penalty_S: Hub correction of all slots; None where the build has none.
+        penalties: Hub corrections of all slots by purpose, as `index.build` names them; empty where
+            the build has none.
         table: Columns of `SEEN_SCHEMA` for all slots.
         own_rows_S: Row of each user in the build, -1 for none.
         first_slot_S: First slot of each one's group.
@@ -101,7 +103,7 @@ class Delta:
     """
 
     vectors: GrownRows
-    penalty_S: Floats | None
+    penalties: Mapping[str, Floats]
     table: pa.Table
     own_rows_S: Rows
     first_slot_S: Rows
@@ -114,12 +116,12 @@ class Delta:
     lineage: object = field(default_factory=object)
 
     @classmethod
-    def none(cls, dim: int, *, hub_corrected: bool) -> "Delta":
+    def none(cls, dim: int) -> "Delta":
         """Hold nobody."""
         no_row: Rows = np.empty(0, dtype=np.int64)
         return cls(
             GrownRows.none(dim),
-            np.empty(0, dtype=np.float32) if hub_corrected else None,
+            {},
             SEEN_SCHEMA.empty_table(),
             no_row,
             no_row,
@@ -145,10 +147,9 @@ class Delta:
         """Slots of the users who are there, ascending."""
         return np.flatnonzero(self.is_alive_S)
 
-    @cached_property
-    def exact(self) -> ExactIndex:
-        """Searches slots exactly; which of them is the caller's to say."""
-        return ExactIndex(self.vectors.rows_SD, self.penalty_S)
+    def exact(self, purpose: str = AS_STORED) -> ExactIndex:
+        """Return what searches slots exactly; which of them is the caller's to say."""
+        return ExactIndex(self.vectors.rows_SD, self.penalties.get(purpose))
 
     @cached_property
     def groups(self) -> Entries:
@@ -176,7 +177,7 @@ class Delta:
         self,
         users: pa.Table,
         vectors_MD: Vectors,
-        penalty_M: Floats | None,
+        penalties: Mapping[str, Floats],
         *,
         own_rows_M: Rows,
         alike: Alike,
@@ -192,7 +193,10 @@ class Delta:
         return replace(
             self,
             vectors=self.vectors.adding(vectors_MD),
-            penalty_S=None if self.penalty_S is None else _joined(self.penalty_S, penalty_M),
+            penalties={
+                name: np.concatenate([self.penalties.get(name, penalty_M[:0]), penalty_M])
+                for name, penalty_M in penalties.items()
+            },
             table=pa.concat_tables([self.table, users]).combine_chunks(),
             own_rows_S=np.concatenate([self.own_rows_S, own_rows_M]),
             first_slot_S=np.concatenate([self.first_slot_S, alike.first_slot_M]),
@@ -216,10 +220,6 @@ class Delta:
         delta = replace(self, is_alive_S=is_alive_S, slot_of=slot_of, gone={**self.gone, **gone})
         return delta._packed()
 
-    def corrected_by(self, penalty_S: Floats | None) -> "Delta":
-        """Return the delta with another hub correction, to be searched exactly."""
-        return self if penalty_S is self.penalty_S else replace(self, penalty_S=penalty_S)
-
     def search(
         self,
         query_QD: Vectors,
@@ -227,6 +227,7 @@ class Delta:
         k: int,
         among_S: npt.NDArray[np.bool_] | None = None,
         exact: bool = False,
+        purpose: str = AS_STORED,
     ) -> Neighbors:
         """Return the k best groups for each query with their exact scores.
 
@@ -235,24 +236,26 @@ class Delta:
             k: Groups per query.
             among_S: Only groups with one of these slots, exactly; with any that is alive if absent.
             exact: Look at every group although there is a graph.
+            purpose: Whose hub corrections count; the graph knows those of vectors as they are.
         """
         groups = self.groups
         if not groups.num_entries:
             shape = (len(query_QD), k)
             return Neighbors(np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32))
         has_user_G = self.is_alive_G if among_S is None else self._have_one_of(among_S)
-        if self.graph is None or exact or among_S is not None:
-            return self._search_flat(query_QD, has_user_G, 0, k)
+        whole = self.exact(purpose)
+        if self.graph is None or exact or among_S is not None or purpose != AS_STORED:
+            return self._search_flat(whole, query_QD, has_user_G, 0, k)
         linked = self._search_graph(self.graph, query_QD, has_user_G, k)
-        return merge_neighbors(
-            [linked, self._search_flat(query_QD, has_user_G, self.graph.num_entries, k)], k=k
-        )
+        later = self._search_flat(whole, query_QD, has_user_G, self.graph.num_entries, k)
+        return merge_neighbors([linked, later], k=k)
 
     def wants_graph(self, config: IndexConfig) -> bool:
         """Tell whether what is searched exactly costs more than its budget."""
         num_linked = 0 if self.graph is None else self.graph.num_entries
         num_flat = self.groups.num_entries - num_linked
-        return num_flat * self.exact.dim > config.delta_exact_multiplications
+        dim = int(self.vectors.rows_SD.shape[1])
+        return num_flat * dim > config.delta_exact_multiplications
 
     def grown_graph(self, config: IndexConfig) -> HnswIndex:
         """Return a graph of all groups of now; it takes long, and changes nothing that is there."""
@@ -260,7 +263,7 @@ class Delta:
         new = self.groups.first_rows_E[num_linked:]
         if self.graph is not None and not len(new):
             return self.graph
-        penalty = None if self.penalty_S is None else self.penalty_S[new]
+        penalty = self.penalties[AS_STORED][new] if self.penalties else None
         effort = max(GRAPH_EFFORT, config.ef_search)
         return grow_graph(self.graph, self.vectors.rows_SD[new], penalty, config, effort=effort)
 
@@ -278,14 +281,19 @@ class Delta:
         return has_one_G
 
     def _search_flat(
-        self, query_QD: Vectors, has_user_G: npt.NDArray[np.bool_], first: int, k: int
+        self,
+        whole: ExactIndex,
+        query_QD: Vectors,
+        has_user_G: npt.NDArray[np.bool_],
+        first: int,
+        k: int,
     ) -> Neighbors:
         """Search the groups from one on."""
         slots = self.groups.first_rows_E[first:][has_user_G[first:]]
         if len(slots) == self.num_slots:
-            found = self.exact.search(query_QD, k=k)
+            found = whole.search(query_QD, k=k)
         else:
-            found = self.exact.search_rows(query_QD, slots, k=k)
+            found = whole.search_rows(query_QD, slots, k=k)
         group_QK = np.where(found.rows_QK >= 0, self.groups.entry_N[found.rows_QK], -1)
         return Neighbors(group_QK, found.score_QK)
 
@@ -302,7 +310,7 @@ class Delta:
                 break
             spare = min(most, max(k, 4 * spare))
         slot_QK = np.where(is_hit_QK, self.groups.first_rows_E[group_QK], -1)
-        found = scored(self.exact, query_QD, slot_QK, k=k)
+        found = scored(self.exact(), query_QD, slot_QK, k=k)
         group_QK = np.where(found.rows_QK >= 0, self.groups.entry_N[found.rows_QK], -1)
         return Neighbors(group_QK, found.score_QK)
 
@@ -317,7 +325,7 @@ class Delta:
         return replace(
             self,
             vectors=self.vectors.taking(kept),
-            penalty_S=None if self.penalty_S is None else self.penalty_S[kept],
+            penalties={name: penalty_S[kept] for name, penalty_S in self.penalties.items()},
             table=table,
             own_rows_S=self.own_rows_S[kept],
             first_slot_S=first[group].astype(np.int64),
@@ -328,8 +336,3 @@ class Delta:
             graph=None,
             lineage=object(),
         )
-
-
-def _joined(penalty_S: Floats, penalty_M: Floats | None) -> Floats:
-    assert penalty_M is not None, "a hub-corrected delta needs the corrections of all"
-    return np.concatenate([penalty_S, penalty_M])

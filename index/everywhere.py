@@ -14,13 +14,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from index.answers import NeighborRequest, SearchMode
+from index.answers import Filter, NeighborRequest, SearchMode
+from index.build import AS_STORED
 from index.filters import FilterTable
 from index.population import Population
-from index.purposes import View
 from index.search import find_entries, find_neighbors, pick
 from index.sharing import Found, Passes, Sharers
-from index.users import UserTable
 from index.vectors import Rows, Vectors
 
 
@@ -31,7 +30,7 @@ def find_everywhere(
     *,
     own_rows_Q: Rows | None = None,
 ) -> tuple[list[Found], list[SearchMode]]:
-    """Return what each query found, rows of the population, and how each searched the build.
+    """Return what each query found, rows of the population, and how it searched the build.
 
     Equal scores are ordered by row: entries of the build first, then the delta as it came.
 
@@ -40,6 +39,9 @@ def find_everywhere(
         query_QD: Unit vectors.
         request: Purpose, view, filter, mode, and what is counted how often.
         own_rows_Q: Row of the user behind each query, -1 for none; never among the answers.
+
+    Raises:
+        PurposeUnavailable, NotAVector: As `find_neighbors` does.
     """
     build, by_label = population.build, _asks_for_labels(request)
     hidden = population.unlabelled if by_label else population.hidden
@@ -54,7 +56,7 @@ def find_everywhere(
         return pick(found.users, request, own_rows_Q), found.modes_Q
     k = request.k + 1  # the own entry or group may have nobody else
     entry_QK = np.where(found.users.size_QK > 0, found.entry_QK, -1)
-    keys = changed.ranked(query_QD, entry_QK, build.view(request), k=k, exact=request.exact)
+    keys = changed.ranked(query_QD, entry_QK, request, k=k)
     users = changed.sharers(keys, found.passes, own_rows_Q)
     return pick(users, request, own_rows_Q), found.modes_Q
 
@@ -76,26 +78,26 @@ class _Changed:
     among_S: npt.NDArray[np.bool_] | None
 
     def ranked(
-        self, query_QD: Vectors, entry_QK: Rows, view: View, *, k: int, exact: bool
+        self, query_QD: Vectors, entry_QK: Rows, request: NeighborRequest, *, k: int
     ) -> list[Rows]:
         """Return the keys of the k best vectors for each query, best first.
 
         Args:
             query_QD: Unit vectors.
             entry_QK: Entries of the build that have users who may be hits, -1 for none.
-            view: How users are compared.
+            request: Purpose, and whether the delta is to be searched exactly.
             k: Keys per query.
-            exact: Search the delta exactly.
         """
-        population = self.population
-        everyone, entries = view.everyone, population.build.entries
-        query_QD = view.weigh(query_QD)
+        delta, entries = self.population.delta, self.population.build.entries
+        view = self.population.build.view(request)
+        query_QD, everyone = view.weigh(query_QD), view.everyone
+        purpose = AS_STORED if request.compares_as_stored else str(request.purpose)
         first_rows = entries.first_rows_E[np.unique(self.relabelled_entries)]
         row_QK = everyone.search_rows(query_QD, first_rows, k=k).rows_QK
-        delta = population.delta.corrected_by(population.penalties_under(view))
-        exact = exact or view.scale_D is not None
-        group_QK = delta.search(query_QD, k=k, among_S=self.among_S, exact=exact).rows_QK
-        first_slot_G = delta.groups.first_rows_E
+        group_QK = delta.search(
+            query_QD, k=k, among_S=self.among_S, exact=request.exact, purpose=purpose
+        ).rows_QK
+        first_slot_G, delta_exact = delta.groups.first_rows_E, delta.exact(purpose)
         keys = []
         for query_D, entry_K, row_K, group_K in zip(
             query_QD, entry_QK, row_QK, group_QK, strict=True
@@ -111,7 +113,7 @@ class _Changed:
             score_K = np.concatenate(
                 [
                     everyone.score(query_D, entries.first_rows_E[key_K[:num_entries]]),
-                    delta.exact.score(query_D, slots),
+                    delta_exact.score(query_D, slots),
                 ]
             )
             keys.append(key_K[np.lexsort((key_K, -score_K))[:k]])
@@ -197,20 +199,17 @@ def _changed(
         return None
     relabelled: Rows = np.empty(0, dtype=np.int64)
     if by_label and has_relabelled:
-        everyone = np.arange(len(overlay.rows_C), dtype=np.int64)
-        rows = overlay.rows_C[_passing(overlay.users, request, everyone)]
-        relabelled = population.hidden.visible(rows)
+        relabelled = overlay.rows_C[_passing(overlay.filters, request)]
+        relabelled = population.hidden.visible(relabelled)
     among_S = None
     if request.filter is not None or request.known_violators:
         among_S = np.zeros(delta.num_slots, dtype=bool)
-        among_S[_passing(population.delta_users, request, delta.alive_slots)] = True
+        among_S[_passing(population.delta_filters, request)] = True
+        among_S &= delta.is_alive_S
     return _Changed(population, relabelled, among_S)
 
 
-def _passing(users: UserTable, request: NeighborRequest, rows_M: Rows) -> Rows:
-    """Return which of these rows the view and the filter let through."""
-    if request.known_violators:
-        rows_M = rows_M[users.label_N[rows_M] == 1]
-    if request.filter is None:
-        return rows_M
-    return rows_M[np.isin(rows_M, FilterTable(users).rows_passing(request.filter))]
+def _passing(users: FilterTable, request: NeighborRequest) -> Rows:
+    """Return which users the view and the filter let through."""
+    condition = Filter() if request.filter is None else request.filter
+    return users.rows_passing(condition, known_violators=request.known_violators)

@@ -11,6 +11,7 @@ in dense groups recall is .96 instead of .92 at the same cost.
 Shape key: `N` stored vectors, `E` distinct ones, `R` references, `Q` queries, `D` dimensions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,58 +60,68 @@ class HubReferences:
         rows_R: A row of the build that has each of these vectors.
         alone_R: True where no other row has it.
         num_nearest: How many of the nearest are averaged; 0 where there is nothing to compare with.
+        scales: By what products are multiplied, for each way to compare users; nothing where None.
     """
 
     vectors_RD: Vectors
     rows_R: Rows
     alone_R: npt.NDArray[np.bool_]
     num_nearest: int
+    scales: Mapping[str, Floats | None]
 
     @classmethod
-    def of(cls, vectors_ND: Vectors, entries: Entries, config: IndexConfig) -> "HubReferences":
+    def of(
+        cls,
+        vectors_ND: Vectors,
+        entries: Entries,
+        config: IndexConfig,
+        scales: Mapping[str, Floats | None],
+    ) -> "HubReferences":
         """Draw those that `hub_penalty` drew of the same vectors by the same config."""
         reference_R = _draw_references(entries, config)
         rows_R = np.asarray(entries.first_rows_E[reference_R])
         sizes_R = entries.offsets_E[reference_R + 1] - entries.offsets_E[reference_R]
         num_nearest = max(0, min(config.hub_nearest, len(reference_R) - 1))
-        return cls(np.ascontiguousarray(vectors_ND[rows_R]), rows_R, sizes_R == 1, num_nearest)
+        vectors_RD = np.ascontiguousarray(vectors_ND[rows_R])
+        return cls(vectors_RD, rows_R, sizes_R == 1, num_nearest, scales)
 
-    def penalties(
-        self, vectors_MD: Vectors, own_rows_M: Rows, *, scale_D: Floats | None = None
-    ) -> Floats:
-        """Return r(g) / 2 of vectors that are not of the build; memory is bounded.
-
-        Products are multiplied by `scale_D`, as in `index.purposes`, if it is there.
+    def penalties(self, vectors_MD: Vectors, own_rows_M: Rows) -> dict[str, Floats]:
+        """Return r(g) / 2 of vectors that are not of the build, for each way to compare users.
 
         As in the build, a vector is not compared with one that is equal but for float noise, so
         equal vectors get equal penalties, and nobody with oneself: `own_rows_M` are the users' rows
-        in the build, -1 for none.
+        in the build, -1 for none. Memory is bounded.
         """
-        penalty_M = np.zeros(len(vectors_MD), dtype=np.float32)
+        penalties = {name: np.zeros(len(vectors_MD), dtype=np.float32) for name in self.scales}
         if not self.num_nearest:
-            return penalty_M
+            return penalties
+        references = {
+            name: self.vectors_RD if scale_D is None else self.vectors_RD * scale_D
+            for name, scale_D in self.scales.items()
+        }
         row_bytes = 4 * (len(self.rows_R) + vectors_MD.shape[1])
         for block in row_blocks(len(vectors_MD), row_bytes):
             part_MD = vectors_MD[block]
-            similarity_MR = part_MD @ self.vectors_RD.T
-            equal_MR = self._equal(part_MD, similarity_MR)
-            own_MR = (self.rows_R == own_rows_M[block, None]) & self.alone_R
-            own_MR &= ~equal_MR.any(axis=1, keepdims=True)
-            if scale_D is not None:
-                similarity_MR = (part_MD * scale_D) @ self.vectors_RD.T
-            similarity_MR[equal_MR | own_MR] = -np.inf
-            nearest = np.partition(similarity_MR, -self.num_nearest, axis=1)[:, -self.num_nearest :]
-            penalty_M[block] = nearest.mean(axis=1) / np.float32(2)
-        return penalty_M
+            left_out_MR = self._left_out(part_MD, own_rows_M[block])
+            for name, reference_RD in references.items():
+                similarity_MR = part_MD @ reference_RD.T
+                similarity_MR[left_out_MR] = -np.inf
+                nearest = np.partition(similarity_MR, -self.num_nearest, axis=1)
+                mean_M = nearest[:, -self.num_nearest :].mean(axis=1)
+                penalties[name][block] = mean_M / np.float32(2)
+        return penalties
 
-    def _equal(self, vectors_MD: Vectors, similarity_MR: Floats) -> npt.NDArray[np.bool_]:
-        """Tell which vectors are equal to which reference but for float noise."""
-        equal_MR = np.zeros(similarity_MR.shape, dtype=bool)
-        vector_P, reference_P = np.nonzero(similarity_MR > 1 - EQUAL_TOLERANCE)
-        for pair in row_blocks(len(vector_P), vectors_MD.shape[1] * 8):
-            apart_PD = vectors_MD[vector_P[pair]] - self.vectors_RD[reference_P[pair]]
+    def _left_out(self, vectors_MD: Vectors, own_rows_M: Rows) -> npt.NDArray[np.bool_]:
+        """Tell which references each vector is not compared with, one at most."""
+        equal_MR = np.zeros((len(vectors_MD), len(self.rows_R)), dtype=bool)
+        pairs = np.nonzero(vectors_MD @ self.vectors_RD.T > 1 - EQUAL_TOLERANCE)
+        for pair in row_blocks(len(pairs[0]), vectors_MD.shape[1] * 8):
+            vector_P, reference_P = pairs[0][pair], pairs[1][pair]
+            apart_PD = vectors_MD[vector_P] - self.vectors_RD[reference_P]
             is_noise_P = np.einsum("pd,pd->p", apart_PD, apart_PD) <= NOISE**2
-            equal_MR[vector_P[pair], reference_P[pair]] = is_noise_P
+            equal_MR[vector_P, reference_P] = is_noise_P
+        own_MR = (self.rows_R == own_rows_M[:, None]) & self.alone_R
+        equal_MR |= own_MR & ~equal_MR.any(axis=1, keepdims=True)
         return equal_MR
 
 

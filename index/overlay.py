@@ -8,12 +8,14 @@ Shape key: `C` relabelled users of the build, `M` rows asked for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.filters import FilterTable
 from index.users import USERS_SCHEMA, UserTable
 from index.vectors import Rows
 
@@ -82,6 +84,11 @@ class LabelOverlay:
             column = pc.if_else(is_changed, now[name], users[name])
             users = users.set_column(USERS_SCHEMA.get_field_index(name), name, column)
         return users
+
+    @cached_property
+    def filters(self) -> FilterTable:
+        """What filters ask of the relabelled users; rows are places in `users`."""
+        return FilterTable(self.users)
 
     def places_of(self, rows_M: Rows) -> Rows:
         """Return where in `users` each row of the build is, -1 where its label is the build's."""

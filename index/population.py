@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from index.alike import find_alike
-from index.build import Build
+from index.build import AS_STORED, Build
 from index.delta import ChangedUsers, Delta
 from index.errors import SpaceMismatch
+from index.filters import FilterTable
 from index.hubness import HubReferences
 from index.overlay import LABEL_COLUMNS, LabelOverlay
-from index.purposes import View
 from index.tombstones import Tombstones
 from index.users import USERS_SCHEMA, UserTable
 from index.vectors import Floats, Rows, Vectors
@@ -60,9 +60,12 @@ class Population:
         manifest = build.manifest
         references = None
         if manifest.hub_corrected:
-            references = HubReferences.of(build.vectors_ND, build.entries, manifest.config)
+            scales = {AS_STORED: None} | {
+                purpose: view.scale_D for purpose, view in build.purposes.items()
+            }
+            references = HubReferences.of(build.vectors_ND, build.entries, manifest.config, scales)
         hidden = Tombstones.none(manifest.num_users)
-        delta = Delta.none(manifest.dim, hub_corrected=manifest.hub_corrected)
+        delta = Delta.none(manifest.dim)
         nobody = UserTable.of(USERS_SCHEMA.empty_table())
         return cls(
             build,
@@ -130,6 +133,7 @@ class Population:
         which of them changed depends on the build. Nor are vectors of another space.
         """
         population = self.without_users(before.erased)
+        before = before.without_users(population.erased)  # either may know of more
         build, delta = self.build, before.delta
         if build.manifest.space_id != before.build.manifest.space_id:
             return population
@@ -149,6 +153,11 @@ class Population:
     def with_delta(self, delta: Delta) -> "Population":
         """Return this population with the same users in a delta that is searched another way."""
         return replace(self, delta=delta)
+
+    @cached_property
+    def delta_filters(self) -> FilterTable:
+        """What filters ask of the users of the delta; rows are slots."""
+        return FilterTable(self.delta_users)
 
     @property
     def num_users(self) -> int:
@@ -238,26 +247,6 @@ class Population:
         """Return the table in which a user stands with the label of now, and where."""
         return self._records(np.array([row]))[0]
 
-    def penalties_under(self, view: View) -> Floats | None:
-        """Return the hub correction of the delta's slots under a purpose; found once, when asked.
-
-        Costs as many products as slots and references, so tenths of a second for ten thousand.
-        """
-        if self.references is None or view.scale_D is None:
-            return self.delta.penalty_S
-        found = self._penalties.get(id(view))
-        if found is None:
-            found = self.references.penalties(
-                self.delta.vectors.rows_SD, self.delta.own_rows_S, scale_D=view.scale_D
-            )
-            self._penalties[id(view)] = found
-        return found
-
-    @cached_property
-    def _penalties(self) -> dict[int, Floats]:
-        """By view of the build, which lives as long."""
-        return {}
-
     @property
     def first_slot(self) -> int:
         """Row of the delta's first slot: N."""
@@ -300,13 +289,13 @@ class Population:
         if not users.num_rows:
             return self
         row_M = self.build.users.rows_of(users["user_id"].to_pylist())
-        penalty_M: Floats | None = None
+        penalties: dict[str, Floats] = {}
         if self.references is not None:
-            penalty_M = self.references.penalties(vectors_MD, row_M)
+            penalties = self.references.penalties(vectors_MD, row_M)
         delta = self.delta.adding(
             users,
             vectors_MD,
-            penalty_M,
+            penalties,
             own_rows_M=row_M,
             alike=find_alike(self.build, self.delta, vectors_MD),
             seen_us_M=seen_us_M,

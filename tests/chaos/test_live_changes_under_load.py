@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from index.answers import Filter, NeighborAnswer, NeighborRequest
+from index.build import AS_STORED
 from index.builds import promote
 from index.config import IndexConfig
 from index.delta import SEEN_SCHEMA, ChangedUsers
@@ -43,7 +44,7 @@ NUM_READERS = 3
 VECTORS = clustered_vectors(NUM_USERS, DIM, num_clusters=12)
 VECTORS[300:330] = VECTORS[299]  # bots
 CONFIG = IndexConfig(
-    exact_up_to=1_000, delta_exact_multiplications=100 * DIM, hub_references=200, build_threads=1
+    kind="hnsw", delta_exact_multiplications=100 * DIM, hub_references=200, build_threads=1
 )
 REQUESTS = (
     NeighborRequest(k=10),
@@ -220,8 +221,7 @@ def assert_at_rest(live: LiveService, written: Written) -> None:
         assert {hit.user_id for hit in answer.hits} == late
     penalty_N = population.build.everyone.penalty_N
     assert penalty_N is not None
-    assert population.delta.penalty_S is not None
-    penalty = np.concatenate([penalty_N, population.delta.penalty_S])[rows]
+    penalty = np.concatenate([penalty_N, population.delta.penalties[AS_STORED]])[rows]
     for exact in (True, False):
         found = service.neighbors_of_vectors(
             query_QD, SPACE_ID, NeighborRequest(k=25, exact=exact, count="behaviors")

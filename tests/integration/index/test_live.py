@@ -460,6 +460,22 @@ def test_erased_users_do_not_come_back_with_their_events(workspace: Workspace) -
     assert not is_known(live, 100)
 
 
+def test_a_user_who_came_and_is_erased_while_a_build_loads_is_not_taken_over(
+    workspace: Workspace,
+) -> None:
+    erasures = Erasures()
+    live = live_service(workspace, erasures=erasures)
+    publish_day(workspace, 0)
+    live.refresh()
+    live.apply(changed_users([3, 100], seen_at=NOW + timedelta(days=1)))
+    erasures.add(100)
+    publish_day(workspace, 1)
+    assert live.refresh()
+    live.follow_erasures()
+    assert is_known(live, 3)
+    assert not is_known(live, 100)
+
+
 def test_more_users_than_there_is_room_for_are_told(workspace: Workspace) -> None:
     config = IndexConfig(delta_users_max=2)
     live = labelled_service(workspace, Labels(), config=config)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from index.answers import Filter, NeighborAnswer, NeighborRequest, Purpose
+from index.build import AS_STORED
 from index.build_input import BuildInput
 from index.config import IndexConfig
 from index.delta import SEEN_SCHEMA, ChangedUsers
@@ -192,9 +193,9 @@ def test_users_who_came_since_are_compared_by_the_purpose_too(
     if hub_correction:
         entries = group_identical(OTHER[:num_built])
         penalty[:num_built] = hub_penalty(OTHER[:num_built], entries, config)
-        references = HubReferences.of(OTHER[:num_built], entries, config)
+        references = HubReferences.of(OTHER[:num_built], entries, config, {AS_STORED: None})
         nobody = np.full(NUM_USERS - num_built, -1)
-        penalty[num_built:] = references.penalties(OTHER[num_built:], nobody)
+        penalty[num_built:] = references.penalties(OTHER[num_built:], nobody)[AS_STORED]
     for query in (3, NUM_USERS - 1):
         answer = ask(service.answering_for(population), query, purpose="same_kind")
         score = OTHER @ OTHER[query] - penalty

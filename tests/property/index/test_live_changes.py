@@ -54,7 +54,7 @@ VECTORS[10:14] = VECTORS[9]  # bots
 POOL = np.concatenate([VECTORS[6:12], unit_vectors(6, DIM, seed=4)])
 ORIGINALS = np.concatenate([VECTORS, POOL])
 CONFIGS = (
-    IndexConfig(exact_up_to=0, ef_search=200, hub_references=8, hub_nearest=3),
+    IndexConfig(kind="hnsw", ef_search=200, hub_references=8, hub_nearest=3),
     IndexConfig(hub_correction=False),
 )
 
@@ -64,6 +64,7 @@ requests = st.builds(
     NeighborRequest,
     k=st.sampled_from([1, 4, 9, 40]),
     count=st.just("users"),
+    purpose=st.sampled_from([None, "ring", "same_kind"]),
     known_violators=st.booleans(),
     exact=st.booleans(),
     filter=st.none()
@@ -79,15 +80,21 @@ requests = st.builds(
     known_violators=st.booleans(),
     count=st.just("behaviors"),
     members=st.integers(0, 3),
+    purpose=st.sampled_from([None, "same_kind"]),
 )
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the oracle holds of a user; `place` orders equal scores."""
+    """What the oracle holds of a user.
+
+    Attributes:
+        penalties: Hub corrections of vectors as they are, and for the purpose `same_kind`.
+        place: Orders equal scores.
+    """
 
     vector_D: npt.NDArray[np.float32]
-    penalty: float
+    penalties: tuple[float, float]
     num_events: int
     label: tuple[int, str | None] | None
     place: int
@@ -109,24 +116,32 @@ def stored(config: IndexConfig, day: int) -> Build:
     return load_build(write_build(workspace, given, config, now=NOW + timedelta(days=day)))
 
 
-def brute_penalty(build: Build, vector_D: Vectors, user_id: str) -> float:
+def brute_penalties(build: Build, vector_D: Vectors, user_id: str) -> tuple[float, float]:
     """Return r(g) / 2 by the definition: the mean of the nearest references, none of them equal."""
     if not build.manifest.hub_corrected:
-        return 0.0
-    references = HubReferences.of(build.vectors_ND, build.entries, build.manifest.config)
-    others = [
-        float(one @ vector_D)
-        for one, row, alone in zip(
-            references.vectors_RD, references.rows_R, references.alone_R, strict=True
-        )
-        if np.linalg.norm(one - vector_D) > 1e-5
-        and not (
-            alone
-            and build.users.ids[int(row)].as_py() == user_id
-            and np.linalg.norm(references.vectors_RD - vector_D, axis=1).min() > 1e-5
-        )
-    ]
-    return float(np.mean(sorted(others)[-references.num_nearest :])) / 2
+        return 0.0, 0.0
+    references = HubReferences.of(build.vectors_ND, build.entries, build.manifest.config, {})
+    apart_R = np.linalg.norm(references.vectors_RD - vector_D, axis=1)
+    compared_R = apart_R > 1e-5
+    if compared_R.all():
+        own_R = np.array([build.users.ids[row].as_py() == user_id for row in references.rows_R])
+        compared_R = ~(own_R & references.alone_R)
+    others = references.vectors_RD[compared_R].astype(float)
+    scale_D = build.purposes["same_kind"].scale_D
+    as_stored, same_kind = (
+        float(np.sort((others * scale) @ vector_D)[-references.num_nearest :].mean()) / 2
+        for scale in (1.0, scale_D)
+    )
+    return as_stored, same_kind
+
+
+def stored_penalties(build: Build, row: int) -> tuple[float, float]:
+    """Return what the build holds of a row."""
+    as_stored, same_kind = (
+        0.0 if index.penalty_N is None else float(index.penalty_N[row])
+        for index in (build.everyone, build.purposes["same_kind"].everyone)
+    )
+    return as_stored, same_kind
 
 
 class LiveChanges(RuleBasedStateMachine):
@@ -148,11 +163,11 @@ class LiveChanges(RuleBasedStateMachine):
 
     @staticmethod
     def users_of(build: Build) -> dict[str, Known]:
-        users, penalty_N = build.users, build.everyone.penalty_N
+        users = build.users
         return {
             users.ids[row].as_py(): Known(
                 build.vectors_ND[row],
-                0.0 if penalty_N is None else float(penalty_N[row]),
+                stored_penalties(build, row),
                 int(users.num_events_N[row]),
                 None
                 if users.label_N[row] < 0
@@ -202,7 +217,7 @@ class LiveChanges(RuleBasedStateMachine):
                 self.num_came += 1
                 known = Known(
                     vector_D,
-                    brute_penalty(self.build, vector_D, user_id),
+                    brute_penalties(self.build, vector_D, user_id),
                     num_events,
                     label,
                     NUM_USERS + self.num_came,
@@ -273,10 +288,10 @@ class LiveChanges(RuleBasedStateMachine):
         for user_id, (known, _) in stays.items():
             self.oracle.pop(user_id, None)
             if known is not None:
-                penalty = brute_penalty(build, known.vector_D, user_id)
+                penalties = brute_penalties(build, known.vector_D, user_id)
                 own = self.users_of(build).get(user_id)
                 label = None if own is None else own.label
-                self.oracle[user_id] = replace(known, penalty=penalty, label=label)
+                self.oracle[user_id] = replace(known, penalties=penalties, label=label)
         for user_id in self.erased:
             self.oracle.pop(user_id, None)
         for user_id in self.changes.keys() & self.oracle.keys():
@@ -306,9 +321,12 @@ class LiveChanges(RuleBasedStateMachine):
         groups: dict[int, list[str]] = {}
         for user_id in sorted(passing, key=lambda one: shown_first(passing[one])):
             groups.setdefault(likeness(passing[user_id].vector_D), []).append(user_id)
+        view = self.build.view(request)
+        searched_D = view.weigh(query_D[None])[0].astype(float)
+        which = 0 if request.compares_as_stored else 1
         score = {
             group: max(
-                float(query_D.astype(float) @ passing[one].vector_D) - passing[one].penalty
+                float(searched_D @ passing[one].vector_D) - passing[one].penalties[which]
                 for one in members
             )
             for group, members in groups.items()
@@ -328,7 +346,10 @@ class LiveChanges(RuleBasedStateMachine):
             ]
         for hit in answer.hits:
             alike = groups[likeness(passing[hit.user_id].vector_D)]
-            expected = expected_hit(hit.user_id, passing[hit.user_id], query_D, hit.similarity)
+            known = passing[hit.user_id]
+            cosine = view.products(query_D, known.vector_D[None]).sum()
+            assert hit.similarity == pytest.approx(np.clip(cosine, -1, 1), abs=1e-6)
+            expected = expected_hit(hit.user_id, known, hit.similarity)
             assert replace(hit, members=None) == replace(expected, duplicates=len(alike) - 1)
             if request.members:
                 assert hit.members is not None
@@ -364,9 +385,7 @@ def passes(known: Known, request: NeighborRequest) -> bool:
     )
 
 
-def expected_hit(user_id: str, known: Known, query_D: Vectors, similarity: float) -> Hit:
-    cosine = float(np.clip(query_D.astype(float) @ known.vector_D, -1, 1))
-    assert similarity == pytest.approx(cosine, abs=1e-6)
+def expected_hit(user_id: str, known: Known, similarity: float) -> Hit:
     is_violator = known.label is not None and known.label[0] == 1
     policy = known.label[1] if is_violator and known.label else None
     return Hit(user_id, similarity, is_violator, policy, known.num_events, 0)

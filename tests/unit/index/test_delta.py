@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 
 from index.alike import find_alike
-from index.build import load_build, write_build
+from index.build import AS_STORED, load_build, write_build
 from index.config import IndexConfig
 from index.delta import SEEN_SCHEMA, Alike, ChangedUsers, Delta
 from index.distinct import group_identical
 from index.errors import BuildInvalid
 from index.grown_rows import GrownRows
 from index.hubness import HubReferences, hub_penalty
-from index.vectors import Rows, Vectors
+from index.vectors import Floats, Rows, Vectors
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
@@ -46,14 +46,14 @@ def no_rows(num: int) -> Rows:
 
 def delta_of(vectors: Vectors, *, first: int = 0, delta: Delta | None = None) -> Delta:
     num = len(vectors)
-    delta = delta or Delta.none(vectors.shape[1], hub_corrected=True)
+    delta = delta or Delta.none(vectors.shape[1])
     penalty = (0.2 + vectors[:, 0] / 5).astype(np.float32)  # equal for equal vectors
     whole = group_identical(np.concatenate([delta.vectors.rows_SD, vectors]))
     first_slot_S = whole.first_rows_E[whole.entry_N]
     return delta.adding(
         seen(first, num),
         vectors,
-        penalty,
+        {AS_STORED: penalty},
         own_rows_M=no_rows(num),
         alike=Alike(first_slot_S[delta.num_slots :], no_rows(num)),
         seen_us_M=no_rows(num),
@@ -148,23 +148,29 @@ def test_changed_users_must_fit_together() -> None:
         replace(changed, gone=frozenset([user_name(1)]))
 
 
-def test_hub_corrections_of_the_delta_are_those_of_the_build() -> None:
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_hub_corrections_of_the_delta_are_those_of_the_build(scale: float | None) -> None:
     """Equal vectors get equal corrections, and one's own former self is no reference."""
     config = IndexConfig(hub_references=50, hub_nearest=5)
     vectors = clustered_vectors(300, DIM, num_clusters=8)
     vectors[40:60] = vectors[39]
     entries = group_identical(vectors)
-    references = HubReferences.of(vectors, entries, config)
+    scale_D = None if scale is None else np.linspace(scale, 1, DIM, dtype=np.float32)
+    references = HubReferences.of(vectors, entries, config, {"purpose": scale_D})
     rows = np.arange(300, dtype=np.int64)
-    built = hub_penalty(vectors, entries, config)
-    np.testing.assert_allclose(references.penalties(vectors, no_rows(300)), built, atol=1e-6)
-    np.testing.assert_allclose(references.penalties(vectors, rows), built, atol=1e-6)
+    built = hub_penalty(vectors, entries, config, scale_D=scale_D)
+
+    def corrections(of: Vectors, own_rows: Rows) -> Floats:
+        return references.penalties(of, own_rows)["purpose"]
+
+    np.testing.assert_allclose(corrections(vectors, no_rows(300)), built, atol=1e-6)
+    np.testing.assert_allclose(corrections(vectors, rows), built, atol=1e-6)
     moved = vectors + np.float32(1e-3)
     moved /= np.linalg.norm(moved, axis=1, keepdims=True)
     alone = references.rows_R[references.alone_R]
-    own = references.penalties(moved, rows)[alone]
+    own = corrections(moved, rows)[alone]
     np.testing.assert_allclose(own, built[alone], atol=2e-3)
-    assert (references.penalties(moved, no_rows(300))[alone] > own + 1e-3).any()
+    assert (corrections(moved, no_rows(300))[alone] > own + 1e-3).any()
 
 
 def test_users_who_come_join_those_who_behave_alike(workspace: Workspace) -> None:
@@ -172,8 +178,8 @@ def test_users_who_come_join_those_who_behave_alike(workspace: Workspace) -> Non
     vectors = clustered_vectors(200, DIM, num_clusters=20)
     vectors[150] = vectors[30]
     given = build_input(vectors)
-    build = load_build(write_build(workspace, given, IndexConfig(exact_up_to=0), now=NOW))
-    delta = Delta.none(DIM, hub_corrected=True)
+    build = load_build(write_build(workspace, given, IndexConfig(kind="hnsw"), now=NOW))
+    delta = Delta.none(DIM)
     new = unit_vectors(3, seed=9)
     noise = np.float32(1e-7)
     first = np.concatenate([vectors[[150]], new[[0]], new[[0]] + noise, new[[1]]])
@@ -184,7 +190,7 @@ def test_users_who_come_join_those_who_behave_alike(workspace: Workspace) -> Non
     delta = delta.adding(
         seen(0, 4),
         first,
-        np.zeros(4, dtype=np.float32),
+        {},
         own_rows_M=no_rows(4),
         alike=alike,
         seen_us_M=no_rows(4),
