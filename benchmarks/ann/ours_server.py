@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from api.app import create_app, make_services
+from api.logs import configure_logs
 from benchmarks.ann.ours import build_folder, open_service
 from index.config import IndexConfig
 from index.live import LiveService
@@ -27,6 +28,7 @@ from store.workspace import Workspace
 
 def main() -> None:
     """Serve until a signal."""
+    configure_logs()  # to standard error: nobody reads standard output after its first line
     folder, threads = Path(sys.argv[1]), int(sys.argv[2])
     workspace = Workspace.create(folder / "workspace")
     now = datetime.now(UTC)
