@@ -15,7 +15,7 @@ import numpy as np
 
 from index.distinct import Entries
 from index.errors import BuildCorrupt
-from index.vectors import Floats, Neighbors, Rows, Vectors
+from index.vectors import Floats, Neighbors, Rows, Vectors, ties_by_row
 
 LocalKind = Literal["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"]
 ApproximateKind = LocalKind | Literal["milvus"]
@@ -102,10 +102,7 @@ class ApproximateIndex:
     def search(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
         """Return about the k rows with the largest (corrected) inner product for each query."""
         if self.num_vectors == 0 or len(query_QD) == 0:
-            return Neighbors(
-                np.full((len(query_QD), k), -1, dtype=np.int64),
-                np.full((len(query_QD), k), -np.inf, dtype=np.float32),
-            )
+            return Neighbors.none(len(query_QD), k)
         found = self.inner.search_entries(query_QD, k=k, effort=effort)
         if self.entries.num_entries == self.num_vectors:  # then entry e is row e
             return ties_by_row(found)
@@ -134,15 +131,3 @@ class ApproximateIndex:
         rows[place] = self.entries.rows_N[np.repeat(start_QK.ravel(), taken) + within]
         score[place] = np.repeat(score_QK.ravel(), taken)
         return rows.reshape(num_queries, k), score.reshape(num_queries, k)
-
-
-def ties_by_row(found: Neighbors) -> Neighbors:
-    """Return the same, equal scores ordered by row."""
-    score_QK = found.score_QK
-    if (score_QK[:, 1:] < score_QK[:, :-1]).all():
-        return found
-    order = np.lexsort((found.rows_QK, -score_QK), axis=-1)
-    return Neighbors(
-        np.take_along_axis(found.rows_QK, order, axis=1),
-        np.take_along_axis(score_QK, order, axis=1),
-    )

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 
 from index.exact import ExactIndex
-from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks
+from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks, ties_by_row
 
 TRAIN_PER_CELL = 40
 ITERATIONS = 8
@@ -113,10 +113,7 @@ class CellIndex:
         width = faiss.SearchParametersIVF(nprobe=num_probes)  # type: ignore[call-arg]  # not in its stubs
         score_QK, rows_QK = self.inverted.search(query, k, params=width)
         score_QK = np.where(rows_QK < 0, np.float32(-np.inf), score_QK)
-        order = np.lexsort((rows_QK, -score_QK), axis=-1)
-        return Neighbors(
-            np.take_along_axis(rows_QK, order, axis=1), np.take_along_axis(score_QK, order, axis=1)
-        )
+        return ties_by_row(Neighbors(rows_QK, score_QK))
 
 
 def _gallery(exact: ExactIndex, rows: Any) -> Floats:

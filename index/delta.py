@@ -240,8 +240,7 @@ class Delta:
         """
         groups = self.groups
         if not groups.num_entries:
-            shape = (len(query_QD), k)
-            return Neighbors(np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32))
+            return Neighbors.none(len(query_QD), k)
         has_user_G = self.is_alive_G if among_S is None else self._have_one_of(among_S)
         whole = self.exact(purpose)
         if self.graph is None or exact or among_S is not None or purpose != AS_STORED:

@@ -73,10 +73,7 @@ class ExactIndex:
     def _search(self, query_QD: Vectors, rows_M: Rows | None, k: int) -> Neighbors:
         check_dim(query_QD, self.dim)
         num_queries = len(query_QD)
-        found = Neighbors(
-            np.full((num_queries, k), -1, dtype=np.int64),
-            np.full((num_queries, k), -np.inf, dtype=np.float32),
-        )
+        found = Neighbors.none(num_queries, k)
         for start in range(0, num_queries, QUERIES_AT_ONCE):
             part_QD = np.ascontiguousarray(query_QD[start : start + QUERIES_AT_ONCE])
             best = self._best(part_QD, self._shortlist(part_QD, rows_M, k), k)

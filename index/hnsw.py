@@ -15,6 +15,7 @@ from index.approximate import ApproximateKind
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.errors import BuildCorrupt
+from index.faiss_files import read_faiss, write_faiss
 from index.hubness import augment_gallery, augment_queries
 from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks
 
@@ -74,10 +75,7 @@ class HnswIndex:
         Raises:
             OSError: If the disk does not take them.
         """
-        try:
-            faiss.write_index(self.graph, str(directory / GRAPH_FILE))
-        except RuntimeError as error:
-            raise OSError(f"{directory / GRAPH_FILE} can't be written: {error}") from error
+        write_faiss(self.graph, directory / GRAPH_FILE)
 
     @classmethod
     def load(
@@ -94,10 +92,7 @@ class HnswIndex:
         Raises:
             BuildCorrupt: If the files don't fit together.
         """
-        try:
-            graph = faiss.read_index(str(directory / GRAPH_FILE), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise BuildCorrupt(f"the graph in {directory} can't be read: {error}") from error
+        graph = read_faiss(directory / GRAPH_FILE)
         if graph.d != dim + (0 if penalty_N is None else EXTRA_DIMS):
             raise BuildCorrupt(f"the graph in {directory} does not fit its vectors")
         return cls(graph, dim, _square_length(penalty_N), effort, num_threads)

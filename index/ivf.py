@@ -22,6 +22,7 @@ from index.approximate import ApproximateKind
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.errors import BuildCorrupt
+from index.faiss_files import read_faiss, write_faiss
 from index.refine import ExactScores, num_candidates
 from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
@@ -29,7 +30,7 @@ FileKind = Literal["ivf_flat", "ivf_sq8", "ivf_rabitq"]
 
 FILE_NAME = "ivf.faiss"
 WIDTH_STEP = 16
-"""Codes of a width that isn't a multiple of this are read five times slower."""
+"""Codes of a width that isn't a multiple of this are read slower than plain vectors."""
 BITS_MIN = 64
 LISTS_PER_ROOT = 4
 TRAIN_PER_LIST = 50
@@ -100,10 +101,7 @@ class InvertedFile:
         Raises:
             OSError: If the disk does not take them.
         """
-        try:
-            faiss.write_index(self.file, str(directory / FILE_NAME))
-        except RuntimeError as error:
-            raise OSError(f"{directory / FILE_NAME} can't be written: {error}") from error
+        write_faiss(self.file, directory / FILE_NAME)
 
     @classmethod
     def load(
@@ -121,10 +119,7 @@ class InvertedFile:
         Raises:
             BuildCorrupt: If the files don't fit together.
         """
-        try:
-            file = faiss.read_index(str(directory / FILE_NAME), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise BuildCorrupt(f"the lists in {directory} can't be read: {error}") from error
+        file = read_faiss(directory / FILE_NAME)
         width = scores.vectors_ND.shape[1] + int(scores.penalty_N is not None)
         same_kind = type(_lists(file)) is type(_lists(_empty_file(kind, width, 1, 0)))
         if not same_kind or file.d != width:

@@ -37,10 +37,7 @@ def overfetch(
     costs are an argument.
     """
     num_queries, num_entries = len(query_QD), approximate.num_entries
-    found = Neighbors(
-        np.full((num_queries, k), -1, dtype=np.int64),
-        np.full((num_queries, k), -np.inf, dtype=np.float32),
-    )
+    found = Neighbors.none(num_queries, k)
     done_Q = np.zeros(num_queries, dtype=np.bool_)
     pending = np.arange(num_queries)
     limit_us = costs.exact(len(part.rows_M))

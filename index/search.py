@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.answers import NeighborRequest, SearchMode
-from index.approximate import ties_by_row
 from index.build import Build
 from index.distinct import Entries
 from index.overfetch import overfetch
@@ -19,7 +18,7 @@ from index.purposes import View
 from index.sharing import Found, Passes, Sharers, pick_behaviors, pick_users, sharers
 from index.slices import Slice
 from index.tombstones import Tombstones
-from index.vectors import Neighbors, Rows, Vectors
+from index.vectors import Neighbors, Rows, Vectors, ties_by_row
 
 
 def find_neighbors(

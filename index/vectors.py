@@ -1,11 +1,10 @@
-"""Vectors, neighbors, and the one protocol that every index type keeps.
+"""Vectors, neighbors, and what every index type does with them.
 
 Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,27 +31,25 @@ class Neighbors:
     rows_QK: Rows
     score_QK: Floats
 
+    @classmethod
+    def none(cls, num_queries: int, k: int) -> "Neighbors":
+        """Return an answer in which nothing is found yet; its arrays may be filled."""
+        return cls(
+            np.full((num_queries, k), -1, dtype=np.int64),
+            np.full((num_queries, k), -np.inf, dtype=np.float32),
+        )
 
-class VectorIndex(Protocol):
-    """Something that finds the vectors with the largest inner product."""
 
-    @property
-    def num_vectors(self) -> int:
-        """N."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """D of the queries."""
-        ...
-
-    def search(self, query_QD: Vectors, *, k: int) -> Neighbors:
-        """Return the k best rows for each query, k >= 1.
-
-        Raises:
-            DimensionMismatch: If D is not the dimension of this index.
-        """
-        ...
+def ties_by_row(found: Neighbors) -> Neighbors:
+    """Return the same, equal scores ordered by row."""
+    score_QK = found.score_QK
+    if (score_QK[:, 1:] < score_QK[:, :-1]).all():  # mostly so, and quick
+        return found
+    order = np.lexsort((found.rows_QK, -score_QK), axis=-1)
+    return Neighbors(
+        np.take_along_axis(found.rows_QK, order, axis=1),
+        np.take_along_axis(score_QK, order, axis=1),
+    )
 
 
 def row_blocks(num_rows: int, row_bytes: int, *, block_bytes: int = BLOCK_BYTES) -> Iterator[slice]:

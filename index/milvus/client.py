@@ -209,10 +209,7 @@ class MilvusServer:
                 consistency_level="Eventually",
                 timeout=self._config.timeout_seconds,
             )
-        found = Neighbors(
-            np.full((len(query_QD), k), -1, dtype=np.int64),
-            np.full((len(query_QD), k), -np.inf, dtype=np.float32),
-        )
+        found = Neighbors.none(len(query_QD), k)
         for query, hits in enumerate(answers):
             found.rows_QK[query, : len(hits.ids)] = hits.ids
             found.score_QK[query, : len(hits.ids)] = hits.distances

@@ -217,7 +217,4 @@ class _Task:
 
 
 def _nothing(num_queries: int, k: int) -> Neighbors:
-    return Neighbors(
-        np.full((num_queries, k), -1, dtype=np.int64),
-        np.full((num_queries, k), -np.inf, dtype=np.float32),
-    )
+    return Neighbors.none(num_queries, k)
