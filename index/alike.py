@@ -4,13 +4,15 @@ Shape key: `M` users who come, `U` of their vectors that differ, `K` candidates,
 delta, `D` dimensions.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from index.build import Build
+from index.build import AS_STORED, Build
 from index.delta import Alike, Delta
 from index.distinct import group_identical
 from index.noise import NOISE
-from index.vectors import Rows, Vectors, row_blocks
+from index.vectors import Floats, Rows, Vectors, row_blocks
 
 CANDIDATES = 10
 """An equal vector is among the best of so many, whatever their hub corrections are."""
@@ -28,6 +30,33 @@ def find_alike(build: Build, delta: Delta, vectors_MD: Vectors) -> Alike:
     first_U = np.where(is_there_U, slot_U, delta.num_slots + together.first_rows_E)
     entry_M = entry_U[together.entry_N]
     return Alike(_one_group_an_entry(delta, first_U[together.entry_N], entry_M), entry_M)
+
+
+def share_penalties(
+    build: Build, delta: Delta, alike: Alike, penalties: Mapping[str, Floats]
+) -> dict[str, Floats]:
+    """Return one hub correction for all who share a vector: that of whoever had it first.
+
+    A user who changed is not compared with the own former self, so corrections of equal vectors
+    differ by user, and the order of a group's members would decide how it ranks.
+
+    Args:
+        build: Its entries have corrections already.
+        delta: As it was before the users came.
+        alike: With whom they share a vector.
+        penalties: Their own corrections, length M, by purpose.
+    """
+    row_M = np.where(alike.entry_M >= 0, build.entries.first_rows_E[alike.entry_M], -1)
+    shared = {}
+    for name, own_M in penalties.items():
+        in_delta_S = np.concatenate([delta.penalties.get(name, own_M[:0]), own_M])
+        shared_M = in_delta_S[alike.first_slot_M]
+        everyone = build.everyone if name == AS_STORED else build.purposes[name].everyone
+        in_build_N = everyone.penalty_N
+        if in_build_N is not None:
+            shared_M = np.where(row_M >= 0, in_build_N[row_M], shared_M)
+        shared[name] = shared_M
+    return shared
 
 
 def _alike_in_delta(delta: Delta, vectors_UD: Vectors) -> Rows:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from index.alike import find_alike
+from index.alike import find_alike, share_penalties
 from index.build import AS_STORED, Build
 from index.delta import ChangedUsers, Delta
 from index.errors import SpaceMismatch
@@ -289,15 +289,18 @@ class Population:
         if not users.num_rows:
             return self
         row_M = self.build.users.rows_of(users["user_id"].to_pylist())
+        alike = find_alike(self.build, self.delta, vectors_MD)
         penalties: dict[str, Floats] = {}
         if self.references is not None:
-            penalties = self.references.penalties(vectors_MD, row_M)
+            penalties = share_penalties(
+                self.build, self.delta, alike, self.references.penalties(vectors_MD, row_M)
+            )
         delta = self.delta.adding(
             users,
             vectors_MD,
             penalties,
             own_rows_M=row_M,
-            alike=find_alike(self.build, self.delta, vectors_MD),
+            alike=alike,
             seen_us_M=seen_us_M,
         )
         return self._with(delta=delta, hidden=self.hidden.hiding(row_M[row_M >= 0]))
