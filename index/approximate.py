@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from index.distinct import Entries
+from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.vectors import Floats, Neighbors, Rows, Vectors, ties_by_row
 
@@ -41,8 +42,8 @@ class EntryIndex(Protocol):
         ...
 
     @property
-    def effort(self) -> int:
-        """What a search spends where it names nothing: the beam of a graph, lists to probe."""
+    def effort(self) -> Effort:
+        """What a search spends where it names nothing."""
         ...
 
     @property
@@ -50,7 +51,7 @@ class EntryIndex(Protocol):
         """Candidates scored again, exactly, for each neighbor; 1 where scores are exact anyway."""
         ...
 
-    def with_effort(self, effort: int) -> "EntryIndex":
+    def with_effort(self, effort: Effort) -> "EntryIndex":
         """Return the same index, searched with another effort."""
         ...
 
@@ -95,7 +96,7 @@ class ApproximateIndex:
         """D of the queries."""
         return self.inner.dim
 
-    def with_effort(self, effort: int) -> "ApproximateIndex":
+    def with_effort(self, effort: Effort) -> "ApproximateIndex":
         """Return the same index, searched with another effort."""
         return ApproximateIndex(self.entries, self.inner.with_effort(effort))
 

@@ -150,7 +150,8 @@ def _shown(
     timed = questions.part(TIMED_QUERIES).query_QD
     return index, Candidate(
         kind=inner.kind,
-        effort=inner.effort,
+        effort=inner.effort.at_10,
+        effort_at_100=inner.effort.at_100,
         refine=inner.refine,
         recall_at_10=quality.recall[10],
         recall_at_10_bound=quality.recall_bound[10],

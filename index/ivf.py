@@ -11,7 +11,7 @@ Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` nei
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ import numpy as np
 from index.approximate import ApproximateKind
 from index.config import IndexConfig
 from index.distinct import Entries
+from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.refine import ExactScores, num_candidates
@@ -32,10 +33,10 @@ FILE_NAME = "ivf.faiss"
 WIDTH_STEP = 16
 """Codes of a width that isn't a multiple of this are read slower than plain vectors."""
 BITS_MIN = 64
-LISTS_PER_ROOT = 4
+LISTS_PER_ROOT = 2
 TRAIN_PER_LIST = 50
 ITERATIONS = 10
-PROBES = 8
+PROBES = 4
 REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
 ADD_BYTES = 128 * 2**20
 
@@ -56,7 +57,7 @@ class InvertedFile:
     file: Any
     file_kind: FileKind
     scores: ExactScores
-    effort: int
+    effort: Effort
     refine: int
     num_threads: int
 
@@ -70,7 +71,7 @@ class InvertedFile:
         kind: FileKind,
         penalty_N: Floats | None = None,
     ) -> "InvertedFile":
-        """Put one vector of each entry into about 4 sqrt(E) lists.
+        """Put one vector of each entry into about 2 sqrt(E) lists.
 
         Centroids are learned on a sample, so the cost is about E x sqrt(E) x D and memory beside
         the lists is bounded; with one thread the same input gives the same file.
@@ -92,8 +93,8 @@ class InvertedFile:
         for block in row_blocks(len(rows_E), width * 4, block_bytes=ADD_BYTES):
             file.add(widened(rows_E[block]))
         scores = ExactScores(vectors_ND, rows_E, penalty_N)
-        probes = min(PROBES, num_lists)
-        return cls(file, kind, scores, probes, REFINE[kind], config.search_threads)
+        effort = Effort.same(min(PROBES, num_lists))
+        return cls(file, kind, scores, effort, REFINE[kind], config.search_threads)
 
     def save(self, directory: Path) -> None:
         """Write the lists.
@@ -110,7 +111,7 @@ class InvertedFile:
         scores: ExactScores,
         *,
         kind: FileKind,
-        effort: int,
+        effort: Effort,
         refine: int,
         num_threads: int,
     ) -> "InvertedFile":
@@ -141,12 +142,12 @@ class InvertedFile:
         """D of the queries."""
         return int(self.scores.vectors_ND.shape[1])
 
-    @property
+    @cached_property
     def effort_max(self) -> int:
         """The number of lists; all of them are an exact search but for the codes."""
         return int(_lists(self.file).nlist)
 
-    def with_effort(self, effort: int) -> "InvertedFile":
+    def with_effort(self, effort: Effort) -> "InvertedFile":
         """Return the same lists, of which another number is probed."""
         return replace(self, effort=effort)
 
@@ -166,18 +167,18 @@ class InvertedFile:
         query = query_exact = np.ascontiguousarray(query_QD)
         if self.scores.penalty_N is not None:
             query = np.hstack([query, np.zeros((len(query), 1), dtype=np.float32)])
-        wanted = num_candidates(k, self.refine)
+        wanted, last = num_candidates(k, self.refine), min(k, self.num_entries) - 1
         faiss.omp_set_num_threads(self.num_threads if len(query) > 1 else 1)
-        probes = min(effort or self.effort, self.effort_max)
+        probes = min(effort or self.effort.at(k), self.effort_max)
         while True:
             _, entry_QC = self.file.search(query, wanted, params=_probing(self.file_kind, probes))
-            if probes == self.effort_max or k > self.num_entries or (entry_QC[:, k - 1] >= 0).all():
+            if probes == self.effort_max or (entry_QC[:, last] >= 0).all():
                 return self.scores.best(query_exact, entry_QC, k=k)
             probes = min(2 * probes, self.effort_max)
 
 
 def _num_lists(num_entries: int) -> int:
-    """Return about 4 sqrt(E) lists, of some vectors each even in a small gallery."""
+    """Return about 2 sqrt(E) lists, of some vectors each even in a small gallery."""
     return max(1, min(int(LISTS_PER_ROOT * math.sqrt(num_entries)), num_entries // 8))
 
 
@@ -228,7 +229,7 @@ def _lists(file: Any) -> Any:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _probing(kind: FileKind, probes: int) -> Any:
     """Return the parameters of a search; they are only read, so threads may share them."""
     library: Any = faiss  # its stubs lack these

@@ -11,6 +11,7 @@ import numpy as np
 from index.approximate import ApproximateIndex, EntryIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries
+from index.effort import Effort
 from index.exact import ExactIndex
 from index.hnsw import HnswIndex
 from index.ivf import InvertedFile
@@ -43,7 +44,7 @@ def load_index(
     exact: ExactIndex,
     entries: Entries,
     *,
-    effort: int,
+    effort: Effort,
     refine: int,
     num_threads: int,
 ) -> ApproximateIndex:

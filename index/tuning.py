@@ -9,7 +9,7 @@ Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,18 +17,20 @@ import numpy.typing as npt
 
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
+from index.effort import DEEP, SHALLOW, Effort
 from index.exact import ExactIndex
 from index.recall import SCORE_TOLERANCE, lower_bound, sample_rows, share_upper_bound
 from index.vectors import Floats, Rows, Vectors, row_blocks
 
-DEPTHS = (10, 100)
+DEPTHS = (SHALLOW, DEEP)
 POOR_RECALL = 0.5
 FIRST_QUERIES = 400
 TIMED_TIMES = 3
 TIMED_QUERIES = 200
 BISECTIONS = 3
 LAST_STEPS = 8
-GAIN_MIN = 0.0005
+GAIN_MIN, STUCK = 0.0005, 2
+"""More effort is in vain where recall grows by less in so many doublings."""
 
 Recalls = npt.NDArray[np.float64]
 
@@ -112,10 +114,16 @@ def ask(exact: ExactIndex, *, num: int, generator: np.random.Generator) -> Quest
 
 
 def quality_of(
-    exact: ExactIndex, approximate: ApproximateIndex, questions: Questions, *, confidence: float
+    exact: ExactIndex,
+    approximate: ApproximateIndex,
+    questions: Questions,
+    *,
+    confidence: float,
+    depths: Sequence[int] = DEPTHS,
+    effort: int | None = None,
 ) -> Quality:
-    """Measure recall at every depth, by scores computed here."""
-    recalls = {k: recall_of(exact, approximate, questions, k=k) for k in DEPTHS}
+    """Measure recall at some depths, by scores computed here."""
+    recalls = {k: recall_of(exact, approximate, questions, k=k, effort=effort) for k in depths}
     num = len(questions.own_Q)
     poor = np.minimum.reduce(list(recalls.values())) < POOR_RECALL
     means = {k: float(recall.mean()) for k, recall in recalls.items()}
@@ -130,14 +138,19 @@ def quality_of(
 
 
 def recall_of(
-    exact: ExactIndex, approximate: ApproximateIndex, questions: Questions, *, k: int
+    exact: ExactIndex,
+    approximate: ApproximateIndex,
+    questions: Questions,
+    *,
+    k: int,
+    effort: int | None = None,
 ) -> Recalls:
-    """Return the recall@k of each query.
+    """Return the recall@k of each query, with the effort of the index itself if none is named.
 
     A row counts as found when its true score reaches that of the exact k-th neighbor, within a
     tolerance: which of two equal users is returned does not matter.
     """
-    rows_QK = approximate.search(questions.query_QD, k=k + 1).rows_QK
+    rows_QK = approximate.search(questions.query_QD, k=k + 1, effort=effort).rows_QK
     is_own = rows_QK == questions.own_Q[:, None]
     counted = (rows_QK >= 0) & ~(is_own & (questions.own_Q[:, None] >= 0))
     counted &= np.cumsum(counted, axis=1) <= k
@@ -162,38 +175,63 @@ def tune(
     *,
     effort_max: int,
 ) -> tuple[ApproximateIndex, Quality]:
-    """Return the index at the least effort that reaches the target, and what it then finds.
+    """Return the index with the least effort for the target at each depth, and what it finds.
 
-    Effort doubles from the index's own until the target is reached, and the last doubling is
-    bisected. Where even `effort_max` does not reach it, that is taken and the quality tells it.
+    Where even `effort_max` does not reach it, that is taken and the quality tells it.
+    """
+    least = index.inner.effort.at_10
+    efforts = []
+    for k in DEPTHS:
+        least = _least_effort(
+            exact, index, questions, config, k=k, least=least, effort_max=effort_max
+        )
+        efforts.append(least)
+    tuned = index.with_effort(Effort(*efforts))
+    return tuned, quality_of(exact, tuned, questions, confidence=config.confidence)
+
+
+def _least_effort(
+    exact: ExactIndex,
+    index: ApproximateIndex,
+    questions: Questions,
+    config: IndexConfig,
+    *,
+    k: int,
+    least: int,
+    effort_max: int,
+) -> int:
+    """Return the least effort, from `least` on, at which the target is reached for k neighbors.
+
+    Effort doubles until a part of the queries reaches the target, and the last doubling is
+    bisected. Then it grows slowly until all of them prove it.
     """
     first = questions.part(FIRST_QUERIES)
 
-    def recall_at(effort: int) -> npt.NDArray[np.float64]:
-        tuned = index.with_effort(effort)
-        return np.array([recall_of(exact, tuned, first, k=k).mean() for k in DEPTHS])
+    def recall_at(effort: int) -> float:
+        return float(recall_of(exact, index, first, k=k, effort=effort).mean())
 
     aim = _mean_to_prove(config.recall_target, questions, config.confidence)
-    low, high = 0, min(index.inner.effort, effort_max)
-    recall = recall_at(high)
-    while recall.min() < aim and high < effort_max:
+    low, high = 0, min(least, effort_max)
+    recalls = [recall_at(high)]
+    while recalls[-1] < aim and high < effort_max:
         low, high = high, min(2 * high, effort_max)
-        before, recall = recall, recall_at(high)
-        if index.inner.refine > 1 and (recall - before).max() < GAIN_MIN:  # too coarse codes
+        recalls.append(recall_at(high))
+        is_stuck = len(recalls) > STUCK and recalls[-1] - recalls[-1 - STUCK] < GAIN_MIN
+        if index.inner.refine > 1 and is_stuck:  # too coarse codes
             break
-    for _ in range(BISECTIONS if low and recall.min() >= aim else 0):
+    recall = recalls[-1]
+    for _ in range(BISECTIONS if low and recall >= aim else 0):
         middle = (low + high) // 2
-        reached = recall_at(middle).min() >= aim
+        reached = recall_at(middle) >= aim
         low, high = (low, middle) if reached else (middle, high)
-    for _ in range(LAST_STEPS):
-        tuned = index.with_effort(high)
-        quality = quality_of(exact, tuned, questions, confidence=config.confidence)
+    for _ in range(LAST_STEPS if recall >= config.recall_target else 0):
+        quality = quality_of(
+            exact, index, questions, confidence=config.confidence, depths=(k,), effort=high
+        )
         if quality.reaches(config.recall_target, config.poor_share_target) or high == effort_max:
             break
-        if recall.min() < config.recall_target:
-            break
         high = min(-(-5 * high // 4), effort_max)
-    return tuned, quality
+    return high
 
 
 def microseconds(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from index.answers import EF_SEARCH_MAX, NeighborRequest, SearchMode
 from index.approximate import ApproximateKind
+from index.effort import Effort
 from index.errors import CollectionInvalid
 from index.exact import ExactIndex
 from index.hubness import augment_queries
@@ -41,7 +42,7 @@ class MilvusIndex:
     num_entries: int
     dim: int
     is_corrected: bool
-    effort: int
+    effort: Effort
 
     @property
     def kind(self) -> ApproximateKind:
@@ -53,7 +54,7 @@ class MilvusIndex:
         """1: the server's scores are exact."""
         return 1
 
-    def with_effort(self, effort: int) -> "MilvusIndex":
+    def with_effort(self, effort: Effort) -> "MilvusIndex":
         """Return the same collection, searched with another beam."""
         return replace(self, effort=effort)
 
@@ -86,7 +87,7 @@ class MilvusIndex:
                 self.name,
                 self._as_stored(query_QD[block]),
                 k=limit,
-                effort=effort or self.effort,
+                effort=effort or self.effort.at(k),
                 expression=expression,
             )
             found.rows_QK[block, :limit] = part.rows_QK
@@ -164,7 +165,7 @@ class MilvusView:
 
     def _best_of_many(self, query_QD: Vectors, task: "_Task") -> Neighbors:
         """Ask for more entries until k of each query pass, or there are no more."""
-        effort = task.effort or self.index.effort
+        effort = task.effort or self.index.effort.at(task.k)
         effort = min(effort * self.index.num_entries // task.num_candidates, EF_SEARCH_MAX)
         most = min(task.num_candidates, RESULTS_MAX)
         limit = min(task.k, most)

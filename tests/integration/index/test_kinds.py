@@ -8,6 +8,7 @@ import pytest
 from index.approximate import ApproximateIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
+from index.effort import Effort
 from index.errors import BuildCorrupt, DimensionMismatch
 from index.exact import ExactIndex
 from index.hubness import hub_penalty
@@ -65,7 +66,7 @@ def reached_share(found: Neighbors, expected: Neighbors) -> float:
 def test_nearly_all_true_neighbors_are_found(kind: LocalKind, hub: bool, k: int) -> None:
     vectors = clustered_vectors(3_000, 24, num_clusters=60)
     exact, entries = exact_of(vectors[:2_800], hub=hub)
-    wide = build_index(kind, exact, entries, CONFIG).with_effort(EFFORT_OF_ALL)
+    wide = build_index(kind, exact, entries, CONFIG).with_effort(Effort.same(EFFORT_OF_ALL))
     queries = vectors[2_800:]
     assert reached_share(wide.search(queries, k=k), exact.search(queries, k=k)) > 0.9
 
@@ -116,7 +117,7 @@ def test_crowds_of_equal_vectors_hide_nobody(kind: LocalKind) -> None:
     for crowd, start in enumerate(range(500, 2_500, 200)):
         vectors[start : start + 200] = vectors[crowd]
     exact, entries = exact_of(vectors, hub=False)
-    wide = build_index(kind, exact, entries, CONFIG).with_effort(EFFORT_OF_ALL)
+    wide = build_index(kind, exact, entries, CONFIG).with_effort(Effort.same(EFFORT_OF_ALL))
     queries = vectors[np.r_[:500, 2_500:3_000]]
     assert reached_share(wide.search(queries, k=10), exact.search(queries, k=10)) > 0.97
 
@@ -178,7 +179,9 @@ def test_file_of_another_kind_is_refused(kind: LocalKind, tmp_path: Path) -> Non
     for other in KINDS:
         if other != kind:
             with pytest.raises(BuildCorrupt):
-                load_index(other, tmp_path, exact, entries, effort=8, refine=1, num_threads=1)
+                load_index(
+                    other, tmp_path, exact, entries, effort=Effort.same(8), refine=1, num_threads=1
+                )
 
 
 @every_kind
