@@ -9,7 +9,7 @@ from api.errors import UserNotFound
 from api.pages.views import NeighborsView, ProfileView, RingView, RiskView
 from api.routes.neighbors import UNKNOWN_USER, find_neighbors
 from api.schemas import QueryBody, UserId
-from index.answers import NeighborRequest, RiskAnswer, UnknownUser
+from index.answers import NeighborRequest, Purpose, RiskAnswer, UnknownUser
 from index.errors import RiskUnavailable
 from index.service import LookalikeService
 
@@ -28,6 +28,7 @@ class PageParams(BaseModel):
     user_id: UserId | None = None
     k: int = Field(10, ge=1, le=PAGE_K_MAX)
     known_violators: bool = False
+    purpose: Purpose | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,12 @@ async def look_up(
         explain=True,
         count="behaviors",
         members=PAGE_MEMBERS,
+        purpose=params.purpose,
     )
     may_see_risk = call.key.allows("risk:read")
-    call.audit_reads("page.look_up", [user_id], k=params.k, with_risk=may_see_risk)
+    call.audit_reads(
+        "page.look_up", [user_id], k=params.k, purpose=params.purpose, with_risk=may_see_risk
+    )
     profile = await call.services.work.run(lambda: service.profile(user_id))
     if isinstance(profile, UnknownUser):
         raise UserNotFound(UNKNOWN_USER)

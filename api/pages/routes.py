@@ -125,6 +125,7 @@ def _read_params(call: Call) -> tuple[PageParams, str | None]:
             "k": f"The number of look-alikes must be 1 to {PAGE_K_MAX}.",
             "user_id": "The user id is too long.",
             "known_violators": "The choice of known violators is not valid.",
+            "purpose": "The choice of what to look for is not valid.",
         }
         return PageParams(), " ".join(complaints[name] for name in sorted(names))
 
@@ -154,6 +155,8 @@ def _failure_page(call: Call, sessions: Sessions, error: ApiError | IndexingErro
         "it yet; the next build will have it.",
         "no-live-build": "The service runs and waits for a build. An operator makes one with "
         "`lookalike rebuild`; this page then works by itself.",
+        "purpose-unavailable": "Look for the same person instead, or ask the operator to train "
+        "again.",
         "scope-missing": "Ask whoever gave you the key for one with this scope, sign out, and sign "
         "in with it.",
     }.get(kind.slug, "Try again in a moment; if it stays, tell the operator the request's id.")

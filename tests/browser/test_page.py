@@ -80,11 +80,18 @@ def test_a_moderator_finds_the_violators_who_behave_like_a_user(
     expect(page.locator("td .badge.violator")).to_have_count(10)
     expect(page.get_by_text("10 for spam")).to_be_visible()
 
+    page.get_by_label("Looking for").select_option("the same kind of behavior")
+    page.get_by_role("button", name="Look up").click()
+    expect(page.get_by_text("in kind, wherever it happens")).to_be_visible()
+    expect(page.get_by_label("Known violators only")).to_be_checked()
+    expect(page.locator("td .badge.violator")).to_have_count(10)
+
     neighbor = rows.nth(1).get_by_role("link")
     name = neighbor.inner_text()
     neighbor.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    expect(page.get_by_label("Looking for")).to_have_value("same_kind")
 
     page.get_by_role("button", name="Sign out").focus()
     page.keyboard.press("Enter")

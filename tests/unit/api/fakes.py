@@ -57,6 +57,7 @@ class FakeBuild:
     def __init__(self) -> None:
         self.state = Freshness("fresh", 3_600.0)
         self.failure: Exception | None = None
+        self.asked: list[NeighborRequest] = []
 
     def freshness(self) -> Freshness:
         return self.state
@@ -65,6 +66,7 @@ class FakeBuild:
         self, user_ids: Sequence[str], request: NeighborRequest
     ) -> list[NeighborAnswer | UnknownUser]:
         self._fail()
+        self.asked.append(request)
         return [
             _answer(user_id, request) if user_id in USER_IDS else UnknownUser(user_id)
             for user_id in user_ids

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from index.answers import Freshness
-from index.errors import RiskUnavailable
+from index.errors import PurposeUnavailable, RiskUnavailable
 from tests.unit.api.fakes import World
 
 
@@ -64,6 +64,31 @@ def test_only_known_violators_can_be_shown(browser: TestClient) -> None:
 
     assert "The closest 3 known violators: 2 for spam, 1 for bot." in words(page)
     assert 'name="known_violators" type="checkbox" value="true" checked' in page.text
+
+
+def test_what_is_looked_for_stays_chosen_and_follows_the_links(
+    browser: TestClient, world: World
+) -> None:
+    sign_in(browser, "everything")
+
+    page = browser.get("/?user_id=u-1&purpose=same_kind")
+
+    assert world.live.current().asked[-1].purpose == "same_kind"
+    assert '<option value="same_kind" selected>' in page.text
+    assert 'href="/?user_id=u-2&amp;k=10&amp;purpose=same_kind"' in page.text
+    plain = browser.get("/?user_id=u-1")
+    assert world.live.current().asked[-1].purpose is None
+    assert 'href="/?user_id=u-2&amp;k=10"' in plain.text
+
+
+def test_a_build_without_the_purpose_is_explained(browser: TestClient, world: World) -> None:
+    sign_in(browser, "everything")
+    world.live.current().failure = PurposeUnavailable("build b-1 has no weights for 'same_kind'")
+
+    page = browser.get("/?user_id=u-1&purpose=same_kind")
+
+    assert page.status_code == 503
+    assert "Look for the same person instead" in words(page)
 
 
 def test_users_exactly_alike_take_one_row_and_are_named_in_it(browser: TestClient) -> None:
@@ -159,7 +184,7 @@ def test_a_stale_build_warns(browser: TestClient, world: World) -> None:
     assert "5 days ago" in words(browser.get("/"))
 
 
-@pytest.mark.parametrize("query", ["k=0", "k=101", "k=x", "known_violators=perhaps"])
+@pytest.mark.parametrize("query", ["k=0", "k=101", "k=x", "known_violators=perhaps", "purpose=fun"])
 def test_a_form_that_does_not_fit_is_explained(browser: TestClient, query: str) -> None:
     sign_in(browser, "everything")
 
@@ -262,6 +287,6 @@ def test_the_page_has_what_assistive_technology_needs(browser: TestClient) -> No
     assert "<caption>" in page
     assert page.count('scope="col"') == 6
     assert 'scope="row"' in page
-    fields = set(re.findall(r'<input id="([^"]+)"', page))
-    assert fields == {"user_id", "k", "known_violators"}
+    fields = set(re.findall(r'<(?:input|select) id="([^"]+)"', page))
+    assert fields == {"user_id", "k", "known_violators", "purpose"}
     assert all(f'<label for="{field}">' in page for field in fields)
