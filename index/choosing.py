@@ -21,7 +21,16 @@ from index.distinct import Entries
 from index.exact import ExactIndex
 from index.ivf import InvertedFile
 from index.kinds import build_index, effort_max
-from index.tuning import TIMED_QUERIES, Quality, Questions, ask, microseconds, quality_of, tune
+from index.tuning import (
+    TIMED_QUERIES,
+    Quality,
+    Questions,
+    ask,
+    microseconds,
+    quality_if_reached,
+    reaches,
+    tune,
+)
 
 AUTO_KINDS: tuple[LocalKind, ...] = ("ivf_rabitq", "hnsw")
 EXACT_TIMED = 7
@@ -163,7 +172,7 @@ def _shown(
         microseconds=round(microseconds(index, timed), 1),
         build_seconds=round(build_seconds, 2),
         tuning_seconds=round(tuning_seconds, 2),
-        reached=_reaches(quality, config),
+        reached=reaches(quality, config),
     )
 
 
@@ -175,7 +184,7 @@ def _tuned(
     index, quality = tune(exact, built, questions, config, effort_max=most)
     if not isinstance(built.inner, InvertedFile) or built.inner.refine == 1:
         return index, quality
-    if not _reaches(quality, config):
+    if not reaches(quality, config):
         wider = _refined(built, REFINE_WIDER * built.inner.refine)
         return tune(exact, wider, questions, config, effort_max=most)
     return _narrowed(exact, index, quality, questions, config)
@@ -191,15 +200,11 @@ def _narrowed(
     """Halve the candidates scored again while the target is still reached."""
     while (refine := index.inner.refine // 2) > 1:
         narrower = _refined(index, refine)
-        less = quality_of(exact, narrower, questions, confidence=config.confidence)
-        if not _reaches(less, config):
+        less = quality_if_reached(exact, narrower, questions, config)
+        if less is None:
             break
         index, quality = narrower, less
     return index, quality
-
-
-def _reaches(quality: Quality, config: IndexConfig) -> bool:
-    return quality.reaches(config.recall_target, config.poor_share_target)
 
 
 def _refined(index: ApproximateIndex, refine: int) -> ApproximateIndex:

@@ -9,7 +9,7 @@ Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,8 @@ FIRST_QUERIES = 400
 TIMED_TIMES = 3
 TIMED_QUERIES = 200
 BISECTIONS = 3
-LAST_STEPS = 8
+LAST_STEPS, FAR = 8, 0.02
+"""How often effort grows by a quarter, where recall is not farther than this from the target."""
 GAIN_MIN, STUCK = 0.0005, 2
 """More effort is in vain where recall grows by less in so many doublings."""
 
@@ -114,16 +115,17 @@ def ask(exact: ExactIndex, *, num: int, generator: np.random.Generator) -> Quest
 
 
 def quality_of(
-    exact: ExactIndex,
-    approximate: ApproximateIndex,
-    questions: Questions,
-    *,
-    confidence: float,
-    depths: Sequence[int] = DEPTHS,
-    effort: int | None = None,
+    exact: ExactIndex, approximate: ApproximateIndex, questions: Questions, *, confidence: float
 ) -> Quality:
-    """Measure recall at some depths, by scores computed here."""
-    recalls = {k: recall_of(exact, approximate, questions, k=k, effort=effort) for k in depths}
+    """Measure recall at every depth, by scores computed here."""
+    recalls = {k: recall_of(exact, approximate, questions, k=k) for k in DEPTHS}
+    return quality_from(recalls, questions, confidence=confidence)
+
+
+def quality_from(
+    recalls: Mapping[int, Recalls], questions: Questions, *, confidence: float
+) -> Quality:
+    """Return what the recalls of all queries, at some depths, tell of all users."""
     num = len(questions.own_Q)
     poor = np.minimum.reduce(list(recalls.values())) < POOR_RECALL
     means = {k: float(recall.mean()) for k, recall in recalls.items()}
@@ -179,59 +181,81 @@ def tune(
 
     Where even `effort_max` does not reach it, that is taken and the quality tells it.
     """
-    least = index.inner.effort.at_10
-    efforts = []
+    tuner = _Tuner(exact, index, questions, config, effort_max)
+    effort, efforts, recalls = index.inner.effort.at_10, [], {}
     for k in DEPTHS:
-        least = _least_effort(
-            exact, index, questions, config, k=k, least=least, effort_max=effort_max
-        )
-        efforts.append(least)
+        effort, recalls[k] = tuner.proven(tuner.about_least(effort, k=k), k=k)
+        efforts.append(effort)
     tuned = index.with_effort(Effort(*efforts))
-    return tuned, quality_of(exact, tuned, questions, confidence=config.confidence)
+    return tuned, quality_from(recalls, questions, confidence=config.confidence)
 
 
-def _least_effort(
-    exact: ExactIndex,
-    index: ApproximateIndex,
-    questions: Questions,
-    config: IndexConfig,
-    *,
-    k: int,
-    least: int,
-    effort_max: int,
-) -> int:
-    """Return the least effort, from `least` on, at which the target is reached for k neighbors.
+def quality_if_reached(
+    exact: ExactIndex, index: ApproximateIndex, questions: Questions, config: IndexConfig
+) -> Quality | None:
+    """Return what an index finds; None, and sooner, where it misses the target at a depth."""
+    recalls: dict[int, Recalls] = {}
+    for k in DEPTHS:
+        recalls[k] = recall_of(exact, index, questions, k=k)
+        quality = quality_from(recalls, questions, confidence=config.confidence)
+        if not reaches(quality, config):
+            return None
+    return quality
 
-    Effort doubles until a part of the queries reaches the target, and the last doubling is
-    bisected. Then it grows slowly until all of them prove it.
-    """
-    first = questions.part(FIRST_QUERIES)
 
-    def recall_at(effort: int) -> float:
-        return float(recall_of(exact, index, first, k=k, effort=effort).mean())
+def reaches(quality: Quality, config: IndexConfig) -> bool:
+    """Tell whether the bounds are within the target."""
+    return quality.reaches(config.recall_target, config.poor_share_target)
 
-    aim = _mean_to_prove(config.recall_target, questions, config.confidence)
-    low, high = 0, min(least, effort_max)
-    recalls = [recall_at(high)]
-    while recalls[-1] < aim and high < effort_max:
-        low, high = high, min(2 * high, effort_max)
-        recalls.append(recall_at(high))
-        is_stuck = len(recalls) > STUCK and recalls[-1] - recalls[-1 - STUCK] < GAIN_MIN
-        if index.inner.refine > 1 and is_stuck:  # too coarse codes
-            break
-    recall = recalls[-1]
-    for _ in range(BISECTIONS if low and recall >= aim else 0):
-        middle = (low + high) // 2
-        reached = recall_at(middle) >= aim
-        low, high = (low, middle) if reached else (middle, high)
-    for _ in range(LAST_STEPS if recall >= config.recall_target else 0):
-        quality = quality_of(
-            exact, index, questions, confidence=config.confidence, depths=(k,), effort=high
-        )
-        if quality.reaches(config.recall_target, config.poor_share_target) or high == effort_max:
-            break
-        high = min(-(-5 * high // 4), effort_max)
-    return high
+
+@dataclass(frozen=True)
+class _Tuner:
+    """Looks for the least effort at a depth; attributes are the arguments of `tune`."""
+
+    exact: ExactIndex
+    index: ApproximateIndex
+    questions: Questions
+    config: IndexConfig
+    effort_max: int
+
+    def about_least(self, least: int, *, k: int) -> int:
+        """Return the least effort, from `least` on, at which some of the queries reach the target.
+
+        Effort doubles until it is reached, and the last doubling is bisected.
+        """
+        first = self.questions.part(FIRST_QUERIES)
+        aim = _mean_to_prove(self.config.recall_target, self.questions, self.config.confidence)
+
+        def recall_at(effort: int) -> float:
+            return float(recall_of(self.exact, self.index, first, k=k, effort=effort).mean())
+
+        low, high = 0, min(least, self.effort_max)
+        recalls = [recall_at(high)]
+        while recalls[-1] < aim and high < self.effort_max:
+            low, high = high, min(2 * high, self.effort_max)
+            recalls.append(recall_at(high))
+            is_stuck = len(recalls) > STUCK and recalls[-1] - recalls[-1 - STUCK] < GAIN_MIN
+            if self.index.inner.refine > 1 and is_stuck:  # too coarse codes
+                break
+        for _ in range(BISECTIONS if low and recalls[-1] >= aim else 0):
+            middle = (low + high) // 2
+            low, high = (low, middle) if recall_at(middle) >= aim else (middle, high)
+        return high
+
+    def proven(self, least: int, *, k: int) -> tuple[int, Recalls]:
+        """Return the effort, a few steps from `least`, at which all queries prove the target.
+
+        The recalls of all queries come with it. Where the target is too far, no step is taken.
+        """
+        effort = least
+        for _ in range(LAST_STEPS):
+            recall = recall_of(self.exact, self.index, self.questions, k=k, effort=effort)
+            quality = quality_from({k: recall}, self.questions, confidence=self.config.confidence)
+            is_far = quality.recall[k] < self.config.recall_target - FAR
+            if is_far or effort == self.effort_max or reaches(quality, self.config):
+                break
+            effort = min(-(-5 * effort // 4), self.effort_max)
+        return effort, recall
 
 
 def microseconds(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> float:
