@@ -40,7 +40,7 @@ def hits_of(
         map(
             Hit,
             population.ids_of(rows_K),
-            np.clip(share_KC.sum(axis=1), -1.0, 1.0).tolist(),
+            np.minimum(np.maximum(share_KC.sum(axis=1), -1.0), 1.0).tolist(),
             population.is_violator(rows_K).tolist(),
             population.policies_of(rows_K),
             population.num_events_of(rows_K).tolist(),

@@ -103,9 +103,10 @@ def unit_queries(query_QD: npt.NDArray[np.floating], dim: int) -> Vectors:
     """
     query = np.array(query_QD, dtype=np.float64)
     check_dim(query, dim)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        query /= np.abs(query).max(axis=1, keepdims=True)  # squares neither over- nor underflow
-        norm = np.sqrt(np.einsum("qd,qd->q", query, query))
+    if query_QD.dtype != np.float32:  # of those, float64 holds every square
+        with np.errstate(invalid="ignore", divide="ignore"):
+            query /= np.abs(query).max(axis=1, keepdims=True)
+    norm = np.sqrt(np.einsum("qd,qd->q", query, query))
     faulty = ~(np.isfinite(norm) & (norm > 0))
     if faulty.any():
         item = int(np.argmax(faulty))
