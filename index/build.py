@@ -9,6 +9,7 @@
       penalties_*.npy    the same for the similarities of each purpose
       entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
       hnsw.faiss or ivf.faiss   the approximate index (absent where all search is exact)
+      ivf_lists.bin, ivf_sizes.npy   its lists, where it keeps bits: see `index.mapped_lists`
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
 
@@ -159,10 +160,12 @@ def write_build(
     directory.mkdir(parents=True)
     try:
         write_users(directory, users)
-        indexed = _write_index(directory, build, UserTable.of(users), config)
+        del users  # what was written is mapped instead
+        table = UserTable.of(read_users(directory))
+        indexed = _write_index(directory, build, table, config)
         if write_extra is not None:
             write_extra(directory)
-        promise = _promise(directory, build, UserTable.of(users), indexed, config, now)
+        promise = _promise(directory, build, table, indexed, config, now)
         write_manifest(directory, promise)
     except BaseException:
         remove_folder(directory)
