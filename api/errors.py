@@ -30,6 +30,7 @@ from index.errors import (
     BuildNotLive,
     BuildNotServable,
     IndexingError,
+    KindUnavailable,
     MilvusError,
     NoLiveBuild,
     NothingToRollBack,
@@ -183,6 +184,9 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     BuildIncompatible: ProblemKind(409, "build-incompatible", "The build is of another format"),
     NothingToRollBack: ProblemKind(409, "nothing-to-roll-back", "There is no previous build"),
     PublishBusy: ProblemKind(503, "publish-busy", "Another publish is going on", 5),
+    KindUnavailable: ProblemKind(
+        503, "index-unavailable", "The index can't be searched here", 60, _OPERATOR
+    ),
     RiskUnavailable: ProblemKind(503, "risk-unavailable", "The build has no risk model", 60),
     PurposeUnavailable: ProblemKind(503, "purpose-unavailable", "The build lacks the purpose", 60),
     BuildCorrupt: _CORRUPT,

@@ -18,7 +18,7 @@ from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.vectors import Floats, Neighbors, Rows, Vectors, ties_by_row
 
-LocalKind = Literal["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"]
+LocalKind = Literal["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq", "symqg"]
 ApproximateKind = LocalKind | Literal["milvus"]
 IndexKind = Literal["exact"] | ApproximateKind
 

@@ -8,8 +8,10 @@
       penalties.npy      hub correction of every row (absent without it)
       penalties_*.npy    the same for the similarities of each purpose
       entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
-      hnsw.faiss or ivf.faiss   the approximate index (absent where all search is exact)
-      ivf_lists.bin, ivf_sizes.npy   its lists, where it keeps bits: see `index.mapped_lists`
+      hnsw.faiss, ivf.faiss or symqg.index   the approximate index (absent where all search is
+                         exact, or where symqg has few entries)
+      ivf_lists.bin, ivf_sizes.npy   the lists of an inverted file of bits: see
+                         `index.mapped_lists`
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
 
@@ -152,6 +154,7 @@ def write_build(
 
     Raises:
         BuildInvalid: If the input can't be a build.
+        KindUnavailable: If the index named can't be had here.
     """
     users = conform_users(build.users)
     check_input(build, users)
@@ -187,6 +190,7 @@ def load_build(
     Raises:
         BuildCorrupt: If a file is missing, cut or changed, or does not fit the others.
         BuildIncompatible: If it is of another format.
+        KindUnavailable: If its kind of index can't be had here.
     """
     manifest = read_manifest(directory)
     if manifest.build_id != directory.name.removeprefix(STAGING_PREFIX):

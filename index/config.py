@@ -12,12 +12,13 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
 
     backend: Literal["faiss", "milvus"] = Field(
         "faiss",
-        description="what searches among everyone: FAISS in this process, or a Milvus server",
+        description="what searches among everyone: FAISS, or what `kind` names, in this process, "
+        "or a Milvus server",
     )
-    kind: Literal["auto", "exact", "hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"] = Field(
+    kind: Literal["auto", "exact", "hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq", "symqg"] = Field(
         "auto",
         description="what finds neighbors among everyone in this process; auto measures and "
-        "chooses, and is what Milvus needs",
+        "chooses, and is what Milvus needs; symqg is an extra",
     )
     exact_up_to: int = Field(
         5_000, ge=0, description="users up to which auto takes exact search unmeasured"

@@ -17,6 +17,7 @@ IndexingError
 │   ├── NothingToRollBack        there is no previous build
 │   ├── PublishBusy              another publish holds the lock
 │   ├── TooFewLabels             not enough labels to fit a risk model on
+│   ├── KindUnavailable          a kind of index whose library or processor is not here
 │   ├── RiskUnavailable          the build was made without a risk model
 │   └── PurposeUnavailable       the build was made without weights for the purpose
 ├── MilvusError                  the vector database's, or of how it is set up
@@ -106,6 +107,10 @@ class PublishBusy(BuildError):
 
 class TooFewLabels(BuildError):
     """There are not enough labels to fit a risk model on; a build can do without."""
+
+
+class KindUnavailable(BuildError):
+    """The kind of index needs a library that is not installed, or another processor."""
 
 
 class RiskUnavailable(BuildError):

@@ -16,9 +16,20 @@ from index.exact import ExactIndex
 from index.hnsw import HnswIndex
 from index.ivf import InvertedFile
 from index.refine import ExactScores
+from index.symqg import SymqgIndex, graph_class
 
 PROBED_SHARE_MAX = 0.25
 PROBED_ALWAYS = 64
+
+
+def check_available(config: IndexConfig) -> None:
+    """Tell now, not after users were embedded, that the kind of index named can't be had here.
+
+    Raises:
+        KindUnavailable: If its library is not installed, or can't run on this processor.
+    """
+    if config.kind == "symqg":
+        graph_class()
 
 
 def build_index(
@@ -34,6 +45,9 @@ def build_index(
                 exact.vectors_ND, entries, config, kind=kind, penalty_N=exact.penalty_N
             )
             return ApproximateIndex(entries, lists)
+        case "symqg":
+            linked = SymqgIndex.build(exact.vectors_ND, entries, config, penalty_N=exact.penalty_N)
+            return ApproximateIndex(entries, linked)
         case _:
             assert_never(kind)
 
@@ -52,6 +66,7 @@ def load_index(
 
     Raises:
         BuildCorrupt: If its files can't be read or don't fit the vectors.
+        KindUnavailable: If its library is not installed, or can't run on this processor.
     """
     inner: EntryIndex
     match kind:
@@ -71,6 +86,14 @@ def load_index(
                 kind=kind,
                 effort=effort,
                 refine=refine,
+                num_threads=num_threads,
+            )
+        case "symqg":
+            rows_E = np.ascontiguousarray(entries.first_rows_E)
+            inner = SymqgIndex.load(
+                directory,
+                ExactScores(exact.vectors_ND, rows_E, exact.penalty_N),
+                effort=effort,
                 num_threads=num_threads,
             )
         case _:

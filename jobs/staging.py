@@ -15,7 +15,8 @@ from embedder.model_files import MANIFEST, newest_model
 from index.build import RINGS_FILE, RISK_DIR, Build, load_build, write_build
 from index.build_input import BuildInput
 from index.builds import build_dir
-from index.errors import BuildCorrupt, BuildIncompatible, BuildMissing
+from index.errors import BuildCorrupt, BuildIncompatible, BuildMissing, KindUnavailable
+from index.kinds import check_available
 from index.manifest import BlockSpec
 from index.publish import read_live
 from index.risk.model import RiskModel
@@ -72,7 +73,9 @@ def stage(
         LakeEmpty: If no event is visible.
         LakeMoved: If users came or went while the lake was read.
         embedder.errors.ModelMissing, ModelCorrupt: If there is no model to use.
+        index.errors.KindUnavailable: If the settings name an index that can't be had here.
     """
+    check_available(settings.index)
     embedder = Embedder.load(newest_model(workspace.models_dir, as_of=as_of))
     labels = LabelStore(database).as_of(as_of)
     live = _live_build(workspace)
@@ -146,7 +149,7 @@ def _live_build(workspace: Workspace) -> Build | None:
     try:
         pointer = read_live(workspace)
         return None if pointer is None else load_build(build_dir(workspace, pointer.live))
-    except (BuildCorrupt, BuildIncompatible, BuildMissing) as error:
+    except (BuildCorrupt, BuildIncompatible, BuildMissing, KindUnavailable) as error:
         _log.warning("the live build can't be used, everyone is embedded again: %s", error)
         return None
 

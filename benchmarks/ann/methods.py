@@ -101,6 +101,14 @@ METHODS: tuple[Method, ...] = (
         is_quick=True,
     ),
     Method(
+        "ours-symqg",
+        "benchmarks.ann.ours:BuildEngine",
+        "rabitqlib",
+        "the same with SymphonyQG of rabitqlib, degree 32, an extra of ours",
+        "own",
+        {"kind": "symqg", "ef_construction": 200},
+    ),
+    Method(
         "ours-exact",
         "benchmarks.ann.ours:ExactEngine",
         "numpy",

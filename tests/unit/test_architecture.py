@@ -19,7 +19,7 @@ MODULE_LINES_MAX = 400
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 HEAVY = {"torch", "faiss", "duckdb", "sqlalchemy", "pyarrow", "sklearn", "matplotlib", "fastapi"}
-HEAVY |= {"pymilvus", "grpc"}
+HEAVY |= {"pymilvus", "grpc", "rabitqlib"}
 
 
 def modules(*folders: str) -> list[Path]:
@@ -93,6 +93,12 @@ def test_milvus_is_imported_by_its_client_alone() -> None:
     ours = modules(*(package for package in PACKAGES if package != "benchmarks"))
     users = {module_id(path) for path in ours if "pymilvus" in roots_of(path)}
     assert users == {"index/milvus/client.py"}
+
+
+def test_rabitqlib_is_imported_by_its_index_type_alone() -> None:
+    ours = modules(*(package for package in PACKAGES if package != "benchmarks"))
+    users = {module_id(path) for path in ours if "rabitqlib" in roots_of(path)}
+    assert users == {"index/symqg.py"}
 
 
 def test_layers_hold() -> None:

@@ -70,7 +70,7 @@ def test_exact_search_is_taken_where_nothing_reaches_the_target() -> None:
     assert "neither" in chosen.choice.reason
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq", "symqg"])
 def test_a_named_kind_is_built_read_back_and_passes_the_gate(
     workspace: Workspace, kind: str
 ) -> None:

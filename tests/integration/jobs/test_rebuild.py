@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from index.answers import RiskAnswer
 from index.build import Build, load_build
 from index.config import IndexConfig
 from index.service import LookalikeService
+from index.symqg import graph_class
 from jobs.cli import run
 from jobs.simulator.simulation import SimulationReport
 from store.database import Database
@@ -211,3 +214,28 @@ def test_a_failed_rebuild_leaves_nothing_behind(
     invoke("rebuild", "-w", workspace, status=1)
     assert [path for path in (workspace / "builds").iterdir() if path.is_dir()] == []
     assert list((workspace / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def without_rabitqlib(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Takes the library away when it is called."""
+
+    def take_away() -> None:
+        monkeypatch.setitem(sys.modules, "rabitqlib", None)
+        graph_class.cache_clear()
+
+    yield take_away
+    graph_class.cache_clear()
+
+
+def test_where_the_extra_is_missing_a_rebuild_names_it_or_makes_another_index(
+    workspace: Path, without_rabitqlib: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_INDEX__KIND", "symqg")
+    invoke("rebuild", "--force", "-w", workspace)
+    assert live_build(workspace).manifest.index == "symqg"
+    without_rabitqlib()
+    error = invoke("rebuild", "-w", workspace, status=1)["error"]
+    assert 'pip install "lookalike[symqg]"' in error
+    monkeypatch.setenv("LOOKALIKE_INDEX__KIND", "auto")
+    assert invoke("rebuild", "--force", "-w", workspace)["is_live"]
