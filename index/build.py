@@ -10,6 +10,8 @@
       entry_*.npy        which users share a vector, and who is shown first: see `index.distinct`
       hnsw.faiss, ivf.faiss or symqg.index   the approximate index (absent where all search is
                          exact, or where symqg has few entries)
+      ivf_lists.bin, ivf_sizes.npy   the lists of an inverted file of bits: see
+                         `index.mapped_lists`
       rings.parquet, risk/   written by `index.risk` (absent where there is none)
       report.json        what the gate said
 
@@ -161,10 +163,12 @@ def write_build(
     directory.mkdir(parents=True)
     try:
         write_users(directory, users)
-        indexed = _write_index(directory, build, UserTable.of(users), config)
+        del users  # what was written is mapped instead
+        table = UserTable.of(read_users(directory))
+        indexed = _write_index(directory, build, table, config)
         if write_extra is not None:
             write_extra(directory)
-        promise = _promise(directory, build, UserTable.of(users), indexed, config, now)
+        promise = _promise(directory, build, table, indexed, config, now)
         write_manifest(directory, promise)
     except BaseException:
         remove_folder(directory)

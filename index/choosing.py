@@ -66,7 +66,8 @@ def choose_index(exact: ExactIndex, entries: Entries, config: IndexConfig) -> Ch
     if config.kind == "auto" and exact_ms <= config.exact_budget_ms:
         reason = f"an exact query takes {exact_ms:.2g} ms of {config.exact_budget_ms:g} allowed"
         return Chosen(None, Choice(reason=reason, exact_milliseconds=exact_ms))
-    questions = ask(exact, num=config.tuning_queries, generator=generator)
+    many = replace(exact, num_threads=config.build_threads)
+    questions = ask(many, num=config.tuning_queries, generator=generator)
     if config.kind != "auto":
         index, candidate = _tried(config.kind, exact, entries, questions, config)
         reason = f"the settings name {config.kind}"

@@ -11,7 +11,9 @@ in dense groups recall is .96 instead of .92 at the same cost.
 Shape key: `N` stored vectors, `E` distinct ones, `R` references, `Q` queries, `D` dimensions.
 """
 
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +49,14 @@ def hub_penalty(
     reference_RD = np.ascontiguousarray(vectors_ND[entries.first_rows_E[reference_R]])
     if scale_D is not None:
         reference_RD *= scale_D
-    nearness_E = _nearness(vectors_ND, entries.first_rows_E, reference_R, reference_RD, num_nearest)
+    nearness_E = _nearness(
+        vectors_ND,
+        entries.first_rows_E,
+        reference_R,
+        reference_RD,
+        num_nearest,
+        num_threads=config.build_threads,
+    )
     return entries.spread(nearness_E / np.float32(2))
 
 
@@ -149,15 +158,25 @@ def _draw_references(entries: Entries, config: IndexConfig) -> Rows:
 
 
 def _nearness(
-    vectors_ND: Vectors, rows_E: Rows, reference_R: Rows, reference_RD: Vectors, num_nearest: int
+    vectors_ND: Vectors,
+    rows_E: Rows,
+    reference_R: Rows,
+    reference_RD: Vectors,
+    num_nearest: int,
+    *,
+    num_threads: int,
 ) -> Floats:
     """Return the mean cosine of each entry to its nearest references, itself left out."""
     nearness_E = np.empty(len(rows_E), dtype=np.float32)
-    row_bytes = 4 * (len(reference_R) + vectors_ND.shape[1])
-    for block in row_blocks(len(rows_E), row_bytes):
+
+    def fill(block: slice) -> None:
         similarity = vectors_ND[rows_E[block]] @ reference_RD.T
         own = np.flatnonzero((reference_R >= block.start) & (reference_R < block.stop))
         similarity[reference_R[own] - block.start, own] = -np.inf
         nearest = np.partition(similarity, -num_nearest, axis=1)[:, -num_nearest:]
         nearness_E[block] = nearest.mean(axis=1)
+
+    row_bytes = 4 * (len(reference_R) + vectors_ND.shape[1])
+    with ThreadPoolExecutor(num_threads) as threads:  # products and partitions leave the lock
+        deque(threads.map(fill, row_blocks(len(rows_E), row_bytes)), maxlen=0)
     return nearness_E

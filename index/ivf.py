@@ -10,6 +10,8 @@ Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` nei
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,11 +21,13 @@ import faiss
 import numpy as np
 
 from index.approximate import ApproximateKind
+from index.centroids import ITERATIONS, learn_centroids
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
+from index.mapped_lists import map_lists, scan_of, write_lists
 from index.refine import ExactScores, num_candidates
 from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
@@ -35,10 +39,11 @@ WIDTH_STEP = 16
 BITS_MIN = 64
 LISTS_PER_ROOT = 2
 TRAIN_PER_LIST = 50
-ITERATIONS = 10
+TWO_LEVELS_FROM = 1_000
+"""Lists from which a k-means of all of them is most of the cost of a build."""
 PROBES = 4
 REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
-ADD_BYTES = 128 * 2**20
+ADD_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,10 @@ class InvertedFile:
 
         generator = np.random.default_rng([config.seed, num_lists])
         num_trained = min(len(rows_E), TRAIN_PER_LIST * num_lists)
-        file.train(widened(np.sort(generator.choice(rows_E, num_trained, replace=False))))
-        for block in row_blocks(len(rows_E), width * 4, block_bytes=ADD_BYTES):
-            file.add(widened(rows_E[block]))
+        trained = np.sort(generator.choice(rows_E, num_trained, replace=False))
+        with _trained(file, widened(trained), config.seed):
+            for block in row_blocks(len(rows_E), width * 4, block_bytes=ADD_BYTES):
+                file.add(widened(rows_E[block]))
         scores = ExactScores(vectors_ND, rows_E, penalty_N)
         effort = Effort.same(min(PROBES, num_lists))
         return cls(file, kind, scores, effort, REFINE[kind], config.search_threads)
@@ -102,7 +108,8 @@ class InvertedFile:
         Raises:
             OSError: If the disk does not take them.
         """
-        write_faiss(self.file, directory / FILE_NAME)
+        write = write_lists if self.file_kind == "ivf_rabitq" else write_faiss
+        write(self.file, directory / FILE_NAME)
 
     @classmethod
     def load(
@@ -115,14 +122,15 @@ class InvertedFile:
         refine: int,
         num_threads: int,
     ) -> "InvertedFile":
-        """Map what `save` wrote into memory where FAISS can, so that processes share it.
+        """Map what `save` wrote into memory, so that processes share it.
 
         Raises:
             BuildCorrupt: If the files don't fit together.
         """
-        file = read_faiss(directory / FILE_NAME)
+        read = map_lists if kind == "ivf_rabitq" else read_faiss
+        file = read(directory / FILE_NAME)
         width = scores.vectors_ND.shape[1] + int(scores.penalty_N is not None)
-        same_kind = type(_lists(file)) is type(_lists(_empty_file(kind, width, 1, 0)))
+        same_kind = type(scan_of(file)) is type(scan_of(_empty_file(kind, width, 1, 0)))
         if not same_kind or file.d != width:
             raise BuildCorrupt(f"the lists in {directory} do not fit its vectors")
         return cls(file, kind, scores, effort, refine, num_threads)
@@ -145,7 +153,7 @@ class InvertedFile:
     @cached_property
     def effort_max(self) -> int:
         """The number of lists; all of them are an exact search but for the codes."""
-        return int(_lists(self.file).nlist)
+        return int(scan_of(self.file).nlist)
 
     def with_effort(self, effort: Effort) -> "InvertedFile":
         """Return the same lists, of which another number is probed."""
@@ -175,6 +183,38 @@ class InvertedFile:
             if probes == self.effort_max or (entry_QC[:, last] >= 0).all():
                 return self.scores.best(query_exact, entry_QC, k=k)
             probes = min(2 * probes, self.effort_max)
+
+
+@contextmanager
+def _trained(file: Any, sample_MD: Vectors, seed: int) -> Iterator[None]:
+    """Learn the centroids and the codes; within, vectors are added to the lists.
+
+    Many centroids are learned, and compared with, in two levels; a search compares with all.
+    """
+    lists = scan_of(file)
+    if lists.nlist < TWO_LEVELS_FROM:
+        file.train(sample_MD)
+        yield
+        return
+    learned = learn_centroids(_transformed(file, sample_MD), lists.nlist, seed=seed)
+    every_list, few_lists = lists.quantizer, learned.assigner()
+    every_list.add(learned.list_LD)
+    lists.quantizer = few_lists
+    try:
+        file.train(sample_MD)
+        yield
+    finally:
+        lists.quantizer = every_list
+
+
+def _transformed(file: Any, vectors_MD: Vectors) -> Vectors:
+    """Return vectors as the lists get them."""
+    inner: Any = faiss.downcast_index(file)
+    if not isinstance(inner, faiss.IndexPreTransform):
+        return vectors_MD
+    chain: Any = inner.chain  # its stubs have a list
+    transformed: Vectors = faiss.downcast_VectorTransform(chain.at(0)).apply(vectors_MD)
+    return transformed
 
 
 def _num_lists(num_entries: int) -> int:
@@ -219,14 +259,6 @@ def _empty_file(kind: FileKind, width: int, num_lists: int, seed: int) -> Any:
     lists.cp.niter = ITERATIONS
     lists.cp.min_points_per_centroid = 1  # few users are no reason to warn
     return lists if transform is None else faiss.IndexPreTransform(transform, lists)
-
-
-def _lists(file: Any) -> Any:
-    """Return the inverted file itself, without what stands before it."""
-    inner = faiss.downcast_index(file)
-    return (
-        faiss.downcast_index(inner.index) if isinstance(inner, faiss.IndexPreTransform) else inner
-    )
 
 
 @lru_cache(maxsize=1024)

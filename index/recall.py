@@ -6,7 +6,7 @@ Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from index.vectors import Rows
 
@@ -55,4 +55,4 @@ def share_upper_bound(num_found: int, *, num: int, population: int, confidence: 
         return num_found / num
     if num_found == num:
         return 1.0
-    return float(beta.ppf(confidence, num_found + 1, num - num_found))
+    return float(betaincinv(num_found + 1, num - num_found, confidence))

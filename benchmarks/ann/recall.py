@@ -65,28 +65,41 @@ def recall_of(
 
 
 def recall_per_query(
-    vectors_ND: Vectors, query_QD: Vectors, ids_QK: Ids, true_QK: Floats, *, k: int
+    vectors_ND: Vectors,
+    query_QD: Vectors,
+    ids_QK: Ids,
+    true_QK: Floats,
+    *,
+    k: int,
+    penalty_N: Vectors | None = None,
 ) -> Floats:
-    """Return the share of true neighbors found by each query; 1 where there are none to find."""
+    """Return the share of true neighbors found by each query; 1 where there are none to find.
+
+    What is subtracted of each row's product, in `true_QK` too, is `penalty_N`.
+    """
     ids_QK = ids_QK[:, :k]
     true_QK = true_QK[: len(ids_QK), :k]
     num_true_Q = np.isfinite(true_QK).sum(axis=1)
     last_Q = np.where(num_true_Q > 0, num_true_Q - 1, 0)
     kth_Q = true_QK[np.arange(len(true_QK)), last_Q]
-    product_QK = inner_products(vectors_ND, query_QD, _once(ids_QK, len(vectors_ND)))
+    product_QK = inner_products(vectors_ND, query_QD, _once(ids_QK, len(vectors_ND)), penalty_N)
     reached_Q = (product_QK >= kth_Q[:, None] - TIE_TOLERANCE).sum(axis=1)
     share_Q: Floats = np.minimum(reached_Q, num_true_Q) / np.maximum(num_true_Q, 1)
     return np.where(num_true_Q > 0, share_Q, 1.0)
 
 
-def inner_products(vectors_ND: Vectors, query_QD: Vectors, ids_QK: Ids) -> Floats:
-    """Return the inner product of each query with its answers, float64; -inf for none."""
+def inner_products(
+    vectors_ND: Vectors, query_QD: Vectors, ids_QK: Ids, penalty_N: Vectors | None = None
+) -> Floats:
+    """Return the product of each query with its answers less a penalty, float64; -inf for none."""
     product_QK = np.full(ids_QK.shape, -np.inf)
     for start in range(0, len(ids_QK), QUERIES_AT_ONCE):
         block = slice(start, start + QUERIES_AT_ONCE)
         found = ids_QK[block] >= 0
         rows_QKD = vectors_ND[np.where(found, ids_QK[block], 0)].astype(np.float64)
         exact = np.einsum("qkd,qd->qk", rows_QKD, query_QD[block].astype(np.float64))
+        if penalty_N is not None:
+            exact -= penalty_N[np.where(found, ids_QK[block], 0)]
         product_QK[block] = np.where(found, exact, -np.inf)
     return product_QK
 

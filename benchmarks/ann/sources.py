@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.ann.engines.engine import Vectors
+from benchmarks.ann.engines.engine import Ids, Vectors
 from embedder.text import CHARACTERS, load_sentence_model
 from jobs.errors import UsageError
 
@@ -26,21 +26,30 @@ SUFFIXES = (".npy", ".fvecs", ".hdf5", ".h5", ".parquet")
 
 
 def clustered(num: int, *, clusters_for: int, seed: int) -> Blocks:
-    """Yield unit vectors of overlapping clusters of unequal size, each in a subspace of its own.
+    """Yield unit vectors of overlapping clusters, those of `clusters_of`."""
+    for vectors_ND, _ in clusters_of(num, clusters_for=clusters_for, seed=seed):
+        yield vectors_ND
 
-    The subspaces have ten dimensions, so the intrinsic dimension is about ten while the vectors
-    have 128, as learned embeddings do.
+
+def clusters_of(
+    num: int, *, clusters_for: int, seed: int, dim: int = DIM
+) -> Iterator[tuple[Vectors, Ids]]:
+    """Yield unit vectors of clusters of unequal size, and the cluster of each.
+
+    Clusters overlap, and each lies in a subspace of its own of ten dimensions, so the intrinsic
+    dimension is about ten while the vectors have 128, as learned embeddings do.
 
     Args:
         num: How many.
         clusters_for: The number of vectors that the clusters are made for.
         seed: Of clusters and vectors.
+        dim: Of the vectors.
     """
     generator = np.random.default_rng(seed)
     num_clusters = max(CLUSTERS_MIN, clusters_for // VECTORS_PER_CLUSTER)
-    centre_CD = _unit(generator.standard_normal((num_clusters, DIM), dtype=np.float32))
-    axes_CSD = generator.standard_normal((num_clusters, CLUSTER_DIM, DIM), dtype=np.float32)
-    axes_CSD *= np.float32(CLUSTER_WIDTH / np.sqrt(CLUSTER_DIM * DIM))
+    centre_CD = _unit(generator.standard_normal((num_clusters, dim), dtype=np.float32))
+    axes_CSD = generator.standard_normal((num_clusters, CLUSTER_DIM, dim), dtype=np.float32)
+    axes_CSD *= np.float32(CLUSTER_WIDTH / np.sqrt(CLUSTER_DIM * dim))
     weight_C = generator.lognormal(size=num_clusters)
     weight_C /= weight_C.sum()
     for start in range(0, num, ROWS_AT_ONCE):
@@ -48,7 +57,7 @@ def clustered(num: int, *, clusters_for: int, seed: int) -> Blocks:
         cluster_N = generator.choice(num_clusters, size, p=weight_C)
         within_NS = generator.standard_normal((size, CLUSTER_DIM), dtype=np.float32)
         offset_ND = np.einsum("ns,nsd->nd", within_NS, axes_CSD[cluster_N])
-        yield _unit(centre_CD[cluster_N] + offset_ND)
+        yield _unit(centre_CD[cluster_N] + offset_ND), cluster_N
 
 
 def sentences(file: Path, column: str | None, folder: Path, *, most: int) -> Blocks:

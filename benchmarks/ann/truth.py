@@ -17,7 +17,12 @@ DIMENSION_K = 20
 
 
 def true_products(
-    vectors_ND: Vectors, query_QD: Vectors, *, k: int, passes_N: npt.NDArray[np.bool_] | None = None
+    vectors_ND: Vectors,
+    query_QD: Vectors,
+    *,
+    k: int,
+    passes_N: npt.NDArray[np.bool_] | None = None,
+    penalty_N: Vectors | None = None,
 ) -> Floats:
     """Return the inner products of the k nearest rows of each query, descending, float64.
 
@@ -26,6 +31,7 @@ def true_products(
         query_QD: Queries.
         k: How many; -inf stands where there are fewer rows.
         passes_N: Rows that count; all if absent.
+        penalty_N: Subtracted from the products of each row.
     """
     kept = k + ROUNDING
     best_QK = np.full((len(query_QD), kept), -np.inf, dtype=np.float32)
@@ -40,8 +46,10 @@ def true_products(
         whole = passes_N is None
         part_ND = vectors_ND[start : rows[-1] + 1] if whole else vectors_ND[rows]
         product_QN = query_QD @ np.ascontiguousarray(part_ND).T
+        if penalty_N is not None:
+            product_QN -= penalty_N[rows]
         best_QK, rows_QK = _merged(best_QK, rows_QK, product_QN, rows)
-    exact_QK = inner_products(vectors_ND, query_QD, rows_QK)
+    exact_QK = inner_products(vectors_ND, query_QD, rows_QK, penalty_N)
     return -np.sort(-exact_QK, axis=1)[:, :k]
 
 

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index import ivf
 from index.approximate import ApproximateIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
 from index.effort import Effort
 from index.errors import BuildCorrupt, DimensionMismatch
 from index.exact import ExactIndex
+from index.faiss_files import write_faiss
 from index.hubness import hub_penalty
+from index.ivf import FILE_NAME, InvertedFile
 from index.kinds import build_index, load_index
 from index.vectors import Neighbors, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
@@ -164,10 +167,63 @@ def test_file_that_is_cut_or_of_other_vectors_is_refused(kind: LocalKind, tmp_pa
         load(saved, tmp_path, vectors, hub=False)
     with pytest.raises(BuildCorrupt, match="instead of"):
         load(saved, tmp_path, vectors[:150])
-    path = next(tmp_path.iterdir())
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BuildCorrupt, match="can't be read"):
-        load(saved, tmp_path, vectors)
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-100])
+        with pytest.raises(BuildCorrupt, match=r"can't be read|instead of|not fit"):
+            load(saved, tmp_path, vectors)
+        path.unlink()
+        with pytest.raises(BuildCorrupt, match="can't be read"):
+            load(saved, tmp_path, vectors)
+        path.write_bytes(whole)
+
+
+@every_kind
+def test_a_loaded_index_is_read_where_it_lies_so_that_processes_share_it(
+    kind: LocalKind, tmp_path: Path
+) -> None:
+    """What changes in the file shows in the answers, so nothing was copied from it."""
+    vectors = clustered_vectors(5_000, 24, num_clusters=50)
+    saved = build(kind, vectors, hub=False)
+    saved.inner.save(tmp_path)
+    loaded = load(saved, tmp_path, vectors, hub=False)
+    loaded = loaded.with_effort(Effort.same(EFFORT_OF_ALL))
+    largest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
+    before = loaded.search(vectors[::50], k=10)
+    size = largest.stat().st_size
+    with largest.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    after = loaded.search(vectors[::50], k=10)
+    assert not np.array_equal(before.rows_QK, after.rows_QK)
+
+
+def test_lists_of_a_build_of_format_2_are_read_as_they_were(tmp_path: Path) -> None:
+    """Then all of an inverted file was in one file."""
+    vectors = clustered_vectors(800, 18, num_clusters=8)
+    saved = build("ivf_rabitq", vectors)
+    assert isinstance(saved.inner, InvertedFile)
+    write_faiss(saved.inner.file, tmp_path / FILE_NAME)
+    loaded = load(saved, tmp_path, vectors)
+    assert_same(loaded.search(vectors[:50], k=10), saved.search(vectors[:50], k=10))
+
+
+@pytest.mark.parametrize("kind", ["ivf_flat", "ivf_sq8", "ivf_rabitq"])
+def test_many_lists_are_made_in_two_levels_and_find_as_much(
+    kind: LocalKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered_vectors(6_200, 24, num_clusters=80)
+    exact, entries = exact_of(vectors[:6_000], hub=True)
+    queries, effort = vectors[6_000:], Effort.same(12)
+    expected = exact.search(queries, k=10)
+    one_level = build_index(kind, exact, entries, CONFIG).with_effort(effort)
+    monkeypatch.setattr(ivf, "TWO_LEVELS_FROM", 100)
+    two_levels = build_index(kind, exact, entries, CONFIG).with_effort(effort)
+    assert two_levels.inner.num_entries == entries.num_entries
+    recall = reached_share(two_levels.search(queries, k=10), expected)
+    assert recall > reached_share(one_level.search(queries, k=10), expected) - 0.02
+    every_list = two_levels.with_effort(Effort.same(EFFORT_OF_ALL)).search(queries, k=10)
+    assert reached_share(every_list, expected) > 0.98
 
 
 @every_kind

@@ -1,6 +1,8 @@
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from index.choice import Choice
@@ -9,12 +11,16 @@ from index.errors import BuildCorrupt, BuildIncompatible
 from index.manifest import (
     FORMAT_VERSION,
     MANIFEST_FILE,
+    PIECE_BYTES,
+    FileSpec,
     Manifest,
+    checksum,
     describe_files,
     read_manifest,
     verify_files,
     write_manifest,
 )
+from store.durable import sha256_file
 from tests.index_fakes import BLOCKS, NOW
 
 
@@ -108,6 +114,37 @@ def test_changed_cut_missing_and_foreign_files_are_named(folder: Path) -> None:
     (folder / "a.bin").write_bytes(b"abc")
     (folder / "c.bin").write_bytes(b"")
     with pytest.raises(BuildCorrupt, match=r"c\.bin does not belong"):
+        verify_files(folder, manifest)
+
+
+def test_a_large_file_is_hashed_in_pieces_and_a_byte_of_any_of_them_counts(tmp_path: Path) -> None:
+    path, size = tmp_path / "large.bin", 2 * PIECE_BYTES + 5
+    content = np.random.default_rng(0).bytes(size)
+    path.write_bytes(content)
+    pieces = [content[start : start + PIECE_BYTES] for start in range(0, size, PIECE_BYTES)]
+    expected = hashlib.sha256(b"".join(hashlib.sha256(piece).digest() for piece in pieces))
+    assert checksum(path) == expected.hexdigest()
+    seen = {expected.hexdigest()}
+    for place in (0, PIECE_BYTES - 1, PIECE_BYTES, size - 1):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(bytes(damaged))
+        seen.add(checksum(path))
+    assert len(seen) == 5
+
+
+def test_files_of_a_build_of_format_2_are_verified_by_the_hash_of_their_content(
+    folder: Path,
+) -> None:
+    files = {
+        name: FileSpec(size=one.size, sha256=sha256_file(folder / name))
+        for name, one in describe_files(folder).items()
+    }
+    write_manifest(folder, manifest_of(folder, 2).model_copy(update={"files": files}))
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    (folder / "a.bin").write_bytes(b"abd")
+    with pytest.raises(BuildCorrupt, match=r"a\.bin was changed"):
         verify_files(folder, manifest)
 
 
