@@ -202,7 +202,7 @@ def _trained(file: Any, sample_MD: Vectors, seed: int) -> Iterator[None]:
         file.train(sample_MD)
         yield
         return
-    learned = learn_centroids(_transformed(file, sample_MD), lists.nlist, seed=seed)
+    learned = learn_centroids(transformed(file, sample_MD), lists.nlist, seed=seed)
     every_list, few_lists = lists.quantizer, learned.assigner()
     every_list.add(learned.list_LD)
     lists.quantizer = few_lists
@@ -213,7 +213,7 @@ def _trained(file: Any, sample_MD: Vectors, seed: int) -> Iterator[None]:
         lists.quantizer = every_list
 
 
-def _transformed(file: Any, vectors_MD: Vectors) -> Vectors:
+def transformed(file: Any, vectors_MD: Vectors) -> Vectors:
     """Return vectors as the lists get them."""
     inner: Any = faiss.downcast_index(file)
     if not isinstance(inner, faiss.IndexPreTransform):

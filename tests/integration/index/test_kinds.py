@@ -178,7 +178,7 @@ def test_file_that_is_cut_or_of_other_vectors_is_refused(kind: LocalKind, tmp_pa
         path.write_bytes(whole)
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "symqg"])  # that one is copied
 def test_a_loaded_index_is_read_where_it_lies_so_that_processes_share_it(
     kind: LocalKind, tmp_path: Path
 ) -> None:

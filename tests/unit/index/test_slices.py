@@ -96,7 +96,7 @@ def test_a_slice_too_large_to_collect_is_searched_where_it_lies() -> None:
 
 
 def test_a_large_slice_that_is_asked_for_again_gets_an_index_of_its_own() -> None:
-    slices, query = cache(indexes=INDEXES), unit_vectors(40, DIM)
+    slices, query = cache(indexes=INDEXES), VECTORS[::75]
     exact = slices.get(MANY, known_violators=False).search(query, k=10)
     ask_often(slices, FEW, times=3)
     assert slices.get(FEW, known_violators=False).index is None
