@@ -2,10 +2,15 @@
 
     python -m benchmarks.filters --users 200000 -o filters.json
 
-Vectors lie in clusters of few latent dimensions. `random` slices are drawn without regard to the
-vectors; `region` slices hold whole neighboring clusters, as a region whose users behave alike
-does, and are asked from `inside` and from `anywhere`. True neighbors are computed here, by
-sorting all inner products. Filtered and unfiltered searches take turns.
+`random` slices are drawn without regard to the vectors; `region` slices hold vectors that lie
+together, as a region whose users behave alike does, and are asked from `inside`, by its users, and
+from `anywhere`, by vectors that are not stored. True neighbors are computed here, by sorting all
+inner products. Filtered and unfiltered searches take turns, when the slice's own index is made if
+it gets one; until then it is scanned.
+
+`clusters` have few latent dimensions in common, and a region is some neighbors among them;
+`unequal` clusters have each their own dimensions and very different sizes, and a region is the
+largest of them; `gaussian` vectors lie in all directions alike, and a region is a cap.
 
 Shape key: `N` stored vectors, `M` rows of a slice, `Q` queries, `K` neighbors, `D` dimensions.
 """
@@ -17,6 +22,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -24,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.build import timed
@@ -38,10 +45,12 @@ from index.vectors import Rows, Vectors
 from store.workspace import Workspace
 
 K = 10
+MAKING_SECONDS_MAX = 900.0
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
 LATENT_DIMS = 10
 USERS_PER_CLUSTER = 200
 SPREAD, NOISE = 0.5, 0.02
+UNEQUAL_CLUSTERS, UNEQUAL_DIMS, UNEQUAL_SIGMA, UNEQUAL_WIDTH = 200, 6, 1.2, 0.6
 SCORE_TOLERANCE = 1e-5
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -53,6 +62,8 @@ def main() -> None:
     )
     parser.add_argument("--users", type=int, default=200_000, help="stored vectors")
     parser.add_argument("--dim", type=int, default=128, help="dimensions")
+    parser.add_argument("--vectors", choices=sorted(DRAWN), default="clusters", help="which ones")
+    parser.add_argument("--kind", default="hnsw", help="the index of everyone, or auto")
     parser.add_argument("--queries", type=int, default=200, help="queries of each slice")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write")
@@ -66,40 +77,77 @@ def main() -> None:
         "seed": arguments.seed,
         "machine": {"num_cores": os.cpu_count(), "load": list(os.getloadavg())},
         "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "pyarrow")},
-        **measure(arguments.users, arguments.dim, arguments.queries, seed=arguments.seed),
+        "vectors": arguments.vectors,
+        **measure(
+            arguments.users,
+            arguments.dim,
+            arguments.queries,
+            seed=arguments.seed,
+            vectors=arguments.vectors,
+            kind=arguments.kind,
+        ),
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 
-def measure(num_users: int, dim: int, num_queries: int, *, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Drawn:
+    """Unit vectors, and where regions are.
+
+    Attributes:
+        vectors_ND: Unit rows.
+        number_N: Vectors whose numbers are near each other make a region.
+        first_share: How much of what is left has lower numbers than a region.
+    """
+
+    vectors_ND: Vectors
+    number_N: npt.NDArray[np.number]
+    first_share: float
+
+    def split(self, num: int) -> tuple["Drawn", Vectors]:
+        """Return all but the last `num`, and those."""
+        stored = replace(self, vectors_ND=self.vectors_ND[:-num], number_N=self.number_N[:-num])
+        return stored, np.ascontiguousarray(self.vectors_ND[-num:])
+
+
+def measure(
+    num_users: int,
+    dim: int,
+    num_queries: int,
+    *,
+    seed: int,
+    vectors: str = "clusters",
+    kind: str = "hnsw",
+) -> dict[str, Any]:
     """Build once, and ask every slice."""
     generator = np.random.default_rng(seed)
-    vectors_ND, cluster_N = draw_clusters(num_users, dim, generator)
-    config = IndexConfig(kind="hnsw", filter_bytes=512 * 2**20)
+    drawn, held_out_QD = DRAWN[vectors](num_users + num_queries, dim, generator).split(num_queries)
+    config = IndexConfig.model_validate({"kind": kind, "filter_bytes": 512 * 2**20})
     with tempfile.TemporaryDirectory() as name:
         workspace = Workspace.create(Path(name))
-        given = build_input(vectors_ND, cluster_N, generator)
+        given = build_input(drawn.vectors_ND, drawn.number_N, generator)
         directory = write_build(workspace, given, config, now=EPOCH)
         build = load_build(directory, filter_bytes=config.filter_bytes)
         figures = [
-            measure_slice(build, share, kind, num_queries, generator)
+            measure_slice(build, drawn.first_share, share, shape, held_out_QD, generator)
             for share in SHARES
-            for kind in ("random", "region_inside", "region_anywhere")
+            for shape in ("random", "region_inside", "region_anywhere")
         ]
         costs = build.manifest.costs
-        assert costs is not None
         return {
+            "index": build.manifest.index,
             "effort": build.manifest.effort,
-            "costs": costs.model_dump(),
+            "choice": build.manifest.choice.reason,
+            "costs": None if costs is None else costs.model_dump(),
             "slices_bytes": build.slices.size_bytes,
             "figures": figures,
         }
 
 
-def draw_clusters(num: int, dim: int, generator: np.random.Generator) -> tuple[Vectors, Rows]:
-    """Return unit rows in clusters, and the number of each row's; near numbers lie near."""
+def draw_clusters(num: int, dim: int, generator: np.random.Generator) -> Drawn:
+    """Return vectors in clusters of one size, near numbers near each other."""
     centre = generator.standard_normal((max(num // USERS_PER_CLUSTER, 1), LATENT_DIMS))
     centre = centre[np.argsort(centre[:, 0])]
     cluster_N = generator.integers(0, len(centre), num)
@@ -109,14 +157,43 @@ def draw_clusters(num: int, dim: int, generator: np.random.Generator) -> tuple[V
     )
     vectors += NOISE * LATENT_DIMS**0.5 * generator.standard_normal((num, dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors, cluster_N
+    return Drawn(vectors, cluster_N, 0.5)
 
 
-def build_input(vectors_ND: Vectors, cluster_N: Rows, generator: np.random.Generator) -> BuildInput:
+def draw_unequal(num: int, dim: int, generator: np.random.Generator) -> Drawn:
+    """Return vectors in clusters of very different sizes, numbered from the smallest."""
+    weight = np.sort(generator.lognormal(sigma=UNEQUAL_SIGMA, size=UNEQUAL_CLUSTERS))
+    cluster_N = generator.choice(UNEQUAL_CLUSTERS, num, p=weight / weight.sum())
+    centre = generator.standard_normal((UNEQUAL_CLUSTERS, dim))
+    centre /= np.linalg.norm(centre, axis=1, keepdims=True)
+    axes = generator.standard_normal((UNEQUAL_CLUSTERS, UNEQUAL_DIMS, dim))
+    axes *= UNEQUAL_WIDTH / np.sqrt(UNEQUAL_DIMS * dim)
+    vectors = np.empty((num, dim), dtype=np.float32)
+    for cluster in range(UNEQUAL_CLUSTERS):
+        rows = np.flatnonzero(cluster_N == cluster)
+        within = generator.standard_normal((len(rows), UNEQUAL_DIMS))
+        vectors[rows] = centre[cluster] + within @ axes[cluster]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Drawn(vectors, cluster_N, 1.0)
+
+
+def draw_gaussian(num: int, dim: int, generator: np.random.Generator) -> Drawn:
+    """Return vectors in all directions alike, numbered by how far they point in one."""
+    vectors = generator.standard_normal((num, dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Drawn(vectors, vectors[:, 0].copy(), 1.0)
+
+
+DRAWN = {"clusters": draw_clusters, "unequal": draw_unequal, "gaussian": draw_gaussian}
+
+
+def build_input(
+    vectors_ND: Vectors, number_N: npt.NDArray[np.number], generator: np.random.Generator
+) -> BuildInput:
     """Return users whose number of events is a random rank, and whose first day is a region."""
     num_users, dim = vectors_ND.shape
     number = np.arange(num_users)
-    day = np.argsort(np.argsort(cluster_N, kind="stable"))
+    day = np.argsort(np.argsort(number_N, kind="stable"))
     start_us = int(EPOCH.timestamp() * 1_000_000)
     users = pa.table(
         {
@@ -132,12 +209,17 @@ def build_input(vectors_ND: Vectors, cluster_N: Rows, generator: np.random.Gener
 
 
 def measure_slice(
-    build: Build, share: float, kind: str, num_queries: int, generator: np.random.Generator
+    build: Build,
+    first_share: float,
+    share: float,
+    kind: str,
+    held_out_QD: Vectors,
+    generator: np.random.Generator,
 ) -> dict[str, Any]:
     """Return recall, medians and means of single queries, and how they were found."""
     num_users = build.manifest.num_users
     size = max(round(share * num_users), 1)
-    first = (num_users - size) // 2
+    first = round(first_share * (num_users - size))
     condition = Filter(min_events=first + 1, max_events=first + size)
     if kind != "random":
         condition = Filter(
@@ -149,14 +231,17 @@ def measure_slice(
     get = partial(build.slices.get, condition, known_violators=False)
     part, first_seconds = timed(get)
     _, second_seconds = timed(get)
+    is_made, making_seconds = timed(partial(build.slices.settle, MAKING_SECONDS_MAX))
+    assert is_made
     assert len(part.users_P) == size
-    pool = part.users_P if kind == "region_inside" else np.arange(num_users)
-    asked = generator.choice(pool, min(num_queries, len(pool)), replace=False)
-    query_QD = np.ascontiguousarray(build.vectors_ND[asked])
+    query_QD = held_out_QD
+    if kind == "region_inside":
+        num = min(len(held_out_QD), size)
+        query_QD = build.vectors_ND[generator.choice(part.users_P, num, replace=False)]
     nobody = Tombstones.none(num_users)
     found: list[Rows] = []
     filtered, unfiltered, modes = [], [], Counter[str]()
-    for query in range(len(asked)):
+    for query in range(len(query_QD)):
         one = query_QD[[query]]
         (answers, modes_Q), seconds = timed(partial(find_neighbors, build, one, request, nobody))
         found.append(answers[0].rows_K)
@@ -169,7 +254,7 @@ def measure_slice(
         "kind": kind,
         f"recall@{K}": round(float(recall_Q.mean()), 4),
         "poor_queries": int((recall_Q < 0.5).sum()),
-        "queries": len(asked),
+        "queries": len(query_QD),
         "modes": dict(modes),
         "us_p50": round(float(np.median(filtered)), 1),
         "us_mean": round(float(np.mean(filtered)), 1),
@@ -178,6 +263,8 @@ def measure_slice(
         "times_unfiltered_mean": round(float(np.mean(filtered) / np.mean(unfiltered)), 2),
         "first_use_ms": round(first_seconds * 1_000, 2),
         "second_use_ms": round(second_seconds * 1_000, 2),
+        "making_seconds": round(making_seconds, 2),
+        "has_index": get().index is not None,
     }
 
 

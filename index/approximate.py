@@ -89,7 +89,7 @@ class ApproximateIndex:
     @property
     def num_vectors(self) -> int:
         """N."""
-        return len(self.entries.rows_N)
+        return len(self.entries.entry_N)
 
     @property
     def dim(self) -> int:

@@ -18,7 +18,6 @@
 Shape key: `N` users, `D` dimensions.
 """
 
-import math
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -50,6 +49,7 @@ from index.manifest import (
 )
 from index.purposes import View, scale_of
 from index.remote import RemoteSearch
+from index.slice_indexes import SliceIndexes
 from index.slices import SLICES_BYTES, SliceCache
 from index.users import UserTable, conform_users, read_users, write_users
 from index.vectors import Floats, Rows, Vectors
@@ -229,6 +229,7 @@ def load_build(
         for name, penalty_N in penalties.items()
     }
     everyone, violators = exact[AS_STORED]
+    approximate = _load_approximate(directory, manifest, entries, everyone, search_threads)
     return Build(
         directory,
         manifest,
@@ -237,30 +238,42 @@ def load_build(
         violator_rows,
         violators,
         entries,
-        _load_approximate(directory, manifest, entries, everyone, search_threads),
+        approximate,
         {
             name: View(*exact[name], None, scale_of(manifest.blocks, weights))
             for name, weights in manifest.purposes.items()
         },
-        _slices(manifest, users, everyone, entries, filter_bytes),
+        slices_of(manifest, FilterTable(users), everyone, entries, approximate, filter_bytes),
     )
 
 
-def _slices(
+def slices_of(
     manifest: Manifest,
-    users: UserTable,
+    table: FilterTable,
     everyone: ExactIndex,
     entries: Entries,
+    approximate: ApproximateIndex | None,
     filter_bytes: int,
 ) -> SliceCache:
-    costs = manifest.costs
+    """Return an empty cache, which makes indexes of slices as the build's own was made.
+
+    Args:
+        manifest: What the build promises.
+        table: Tells which rows pass.
+        everyone: Exact view of all users.
+        entries: Which rows share a vector.
+        approximate: Approximate view of all users; None where all search is exact.
+        filter_bytes: Memory for the slices.
+    """
+    indexes = None
+    if approximate is not None and manifest.costs is not None:
+        indexes = SliceIndexes(everyone, approximate, manifest.costs, manifest.config)
     return SliceCache(
-        FilterTable(users),
+        table,
         everyone,
         entries,
         max_bytes=filter_bytes,
-        scanned_up_to=math.inf if costs is None else costs.scanned_up_to,
-        seed=manifest.config.seed,
+        indexes=indexes,
         collects=manifest.index != "milvus",
     )
 

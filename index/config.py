@@ -63,7 +63,8 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     filter_bytes: int = Field(
         256 * 2**20,
         ge=0,
-        description="memory for the users that filters let through, per process and build",
+        description="memory for the users that filters let through and their indexes, per process "
+        "and build",
     )
     hub_correction: bool = Field(
         True, description="rank users lower who are close to everybody (CSLS)"

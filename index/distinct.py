@@ -59,6 +59,16 @@ class Entries:
         keys = (-num_events_N[self.rows_N], ~is_violator_N[self.rows_N], self.entry_N[self.rows_N])
         return replace(self, rows_N=self.rows_N[np.lexsort(keys)])
 
+    def only(self, rows_M: Rows) -> "Entries":
+        """Return as many entries as there are rows, of one row each; other rows are in none (-1).
+
+        Args:
+            rows_M: Ascending.
+        """
+        entry_N = np.full(len(self.entry_N), -1, dtype=np.int64)
+        entry_N[rows_M] = np.arange(len(rows_M))
+        return Entries(np.arange(len(rows_M) + 1), rows_M, rows_M, entry_N)
+
     def save(self, directory: Path) -> None:
         """Write what `load` reads."""
         np.save(directory / OFFSETS_FILE, self.offsets_E)

@@ -37,6 +37,8 @@ FILE_NAME = "ivf.faiss"
 WIDTH_STEP = 16
 """Codes of a width that isn't a multiple of this are read slower than plain vectors."""
 BITS_MIN = 64
+BLOCK_CODES = 32
+"""Codes of bits are kept in blocks of so many, the last one of a list filled up."""
 LISTS_PER_ROOT = 2
 TRAIN_PER_LIST = 50
 TWO_LEVELS_FROM = 1_000
@@ -155,6 +157,10 @@ class InvertedFile:
         """The number of lists; all of them are an exact search but for the codes."""
         return int(scan_of(self.file).nlist)
 
+    def packed(self) -> "InvertedFile":
+        """Return the same lists in memory that fits them: they grew beyond it, up to twice."""
+        return replace(self, file=faiss.clone_index(self.file))
+
     def with_effort(self, effort: Effort) -> "InvertedFile":
         """Return the same lists, of which another number is probed."""
         return replace(self, effort=effort)
@@ -215,6 +221,21 @@ def _transformed(file: Any, vectors_MD: Vectors) -> Vectors:
     chain: Any = inner.chain  # its stubs have a list
     transformed: Vectors = faiss.downcast_VectorTransform(chain.at(0)).apply(vectors_MD)
     return transformed
+
+
+def lists_bytes(kind: FileKind, num_entries: int, width: int) -> int:
+    """Return about what the lists of so many entries take, when they are packed.
+
+    Args:
+        kind: How vectors are kept.
+        num_entries: How many.
+        width: D, and one more with penalties.
+    """
+    num_lists = _num_lists(num_entries)
+    file = _empty_file(kind, width, 1, 0)
+    lists = scan_of(file)  # part of it, and gone with it
+    num_codes = num_entries + (BLOCK_CODES * num_lists if kind == "ivf_rabitq" else 0)
+    return int(num_codes * (lists.code_size + 8) + num_lists * lists.d * 4)
 
 
 def _num_lists(num_entries: int) -> int:

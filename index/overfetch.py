@@ -2,8 +2,9 @@
 
 Where many users pass, the nearest of everyone hold enough of them, and finding those costs less
 than scanning all who pass. It is not so around every query: a filter may let through whole groups
-of users and none of others. So what passes is counted for each query, more is fetched where it was
-too few, and where even that would cost more than the scan the query is left to the scan.
+of users and none of others. So what passes is counted for each query, and more is fetched where it
+was too few. An index is tuned for its hundredth neighbor, and nobody knows what it misses farther
+out: a query that would need more than that, or more than the scan costs, is left to the scan.
 
 Shape key: `Q` queries, `K` neighbors, `F` entries fetched.
 """
@@ -14,12 +15,13 @@ import numpy.typing as npt
 from index.approximate import EntryIndex
 from index.costs import SearchCosts
 from index.slices import Slice
+from index.tuning import DEPTHS
 from index.vectors import Neighbors, Rows, Vectors
 
 SPARE = 2
 """Times as many are fetched as would do: the last ones that an approximate index finds are its
 least certain."""
-GROWTH_MAX = 16
+FETCHED_MAX = max(DEPTHS)
 
 
 def overfetch(
@@ -42,7 +44,12 @@ def overfetch(
     pending = np.arange(num_queries)
     limit_us = costs.exact(len(part.rows_M))
     num_fetched = -(-SPARE * k * num_entries // max(len(part.rows_M), 1))
-    while len(pending) and len(part.rows_M) > k and costs.approximate(num_fetched) < limit_us:
+    while (
+        len(pending)
+        and len(part.rows_M) > k
+        and num_fetched <= FETCHED_MAX
+        and costs.approximate(num_fetched) < limit_us
+    ):
         limit_us -= costs.approximate(num_fetched)
         near = approximate.search_entries(
             query_QD[pending], k=min(num_fetched, num_entries), effort=effort
@@ -63,4 +70,4 @@ def overfetch(
 def _growth(num_Q: Rows, k: int) -> int:
     """Return how many times as many to fetch, by the query for which most passed."""
     most = int(num_Q.max(initial=0))
-    return min(-(-SPARE * k // max(most, 1)), GROWTH_MAX)
+    return -(-SPARE * k // max(most, 1))

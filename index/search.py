@@ -159,7 +159,7 @@ def _search_filtered(
     if len(part.users_P) == build.manifest.num_users:
         found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
         return ties_by_row(found), ["approximate_filtered"] * num_queries
-    near = part.search_cells(query_QD, k=k)
+    near = part.search_index(query_QD, k=k)
     if near is not None:
         done_Q = near.rows_QK[:, -1] >= 0
     else:

@@ -3,7 +3,8 @@
 A build never changes, so what a filter lets through is found once. The vectors of a slice are
 collected, too, while they fit: a search of the slice then reads them one after the other instead
 of here and there in a mapped file. A large slice that is asked for again gets an approximate index
-of its own. What was used longest ago makes room for what is asked for now.
+of its own instead, made beside the requests, which are answered without it until it is there. What
+was used longest ago makes room for what is asked for now.
 
 What is searched are entries (distinct vectors): those of which at least one user passes.
 
@@ -12,24 +13,28 @@ Shape key: `N` users, `M` entries of a slice, `P` its users, `D` dimensions.
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
 from index.answers import Filter
-from index.cells import CellIndex
+from index.approximate import EntryIndex
+from index.background import Background
 from index.distinct import Entries
 from index.exact import ExactIndex
 from index.filters import FilterTable
-from index.recall import sample_rows
+from index.slice_indexes import K_MAX, SliceIndexes
 from index.vectors import Neighbors, Rows, Vectors
 
 SLICES_BYTES = 256 * 2**20
 SLICE_SHARE = 0.25
-"""Of the memory for all slices: what one may take for its vectors."""
+"""Of the memory for all slices: what one may take for its vectors, or for its index."""
 SLICES_MAX = 1_024
-TUNING_QUERIES = 100
+MAKINGS_MAX = 3
+"""How often an index is made of one slice that others push out again."""
+MAKINGS_WAITING_MAX = 4
 
 _Sieve = tuple[Filter, bool]
 
@@ -44,7 +49,8 @@ class Slice:
         rows_M: The rows whose vectors stand for these entries, ascending.
         everyone: Searches all users.
         collected: Searches the vectors of these entries, where they were collected.
-        cells: Searches them approximately, where a scan costs more and they are asked for again.
+        index: Searches them approximately, where a scan costs more and they are asked for again.
+        index_bytes: Memory that it takes.
     """
 
     users_P: Rows
@@ -52,16 +58,16 @@ class Slice:
     rows_M: Rows
     everyone: ExactIndex
     collected: ExactIndex | None
-    cells: CellIndex | None = None
+    index: EntryIndex | None = None
+    index_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
         """Memory taken."""
         parts = {id(part): part.nbytes for part in (self.users_P, self.entries_M, self.rows_M)}
-        size = sum(parts.values())
+        size = sum(parts.values()) + self.index_bytes
         if self.collected is not None:
-            copies = 1 if self.cells is None else 2
-            size += copies * (self.collected.vectors_ND.nbytes + 4 * len(self.rows_M))
+            size += self.collected.vectors_ND.nbytes + 4 * len(self.rows_M)
         return size
 
     def search(self, query_QD: Vectors, *, k: int) -> Neighbors:
@@ -76,11 +82,17 @@ class Slice:
             Neighbors(np.where(found.rows_QK < 0, -1, place_QK), found.score_QK), self.entries_M
         )
 
-    def search_cells(self, query_QD: Vectors, *, k: int) -> Neighbors | None:
+    def search_rows(self, query_QD: Vectors, *, k: int) -> Neighbors:
+        """Return the k best of the rows that stand for entries, exactly."""
+        if self.collected is not None:
+            return renamed(self.collected.search(query_QD, k=k), self.rows_M)
+        return self.everyone.search_rows(query_QD, self.rows_M, k=k)
+
+    def search_index(self, query_QD: Vectors, *, k: int) -> Neighbors | None:
         """Return about the k best entries of these users, None if that can't be."""
-        if self.cells is None or not self.cells.suits(k):
+        if self.index is None or k > K_MAX:
             return None
-        return renamed(self.cells.search(query_QD, k=k), self.entries_M)
+        return renamed(self.index.search_entries(query_QD, k=k), self.entries_M)
 
     def holds(self, entries: Rows) -> npt.NDArray[np.bool_]:
         """Tell which entries have a user in it, in an array of any shape that may hold -1."""
@@ -107,9 +119,8 @@ class SliceCache:
         table: Tells which rows pass.
         everyone: Searches all users.
         entries: Which of them share a vector.
-        max_bytes: Memory for all slices together.
-        scanned_up_to: Entries of a slice that gets no index of its own, since a scan is quick.
-        seed: Of what is drawn to make such an index.
+        max_bytes: Memory for all slices together; an index that is being made comes on top.
+        indexes: Makes indexes of large slices; None where a scan costs no more.
         collects: Collect the vectors of slices; not where another machine searches them.
     """
 
@@ -120,20 +131,20 @@ class SliceCache:
         entries: Entries,
         *,
         max_bytes: int,
-        scanned_up_to: float,
-        seed: int,
+        indexes: SliceIndexes | None = None,
         collects: bool = True,
     ) -> None:
         self._table = table
         self._everyone = everyone
         self._entries = entries
         self._max_bytes = max_bytes
-        self._scanned_up_to = scanned_up_to
-        self._seed = seed
+        self._indexes = indexes
         self._collects = collects
         self._slices: OrderedDict[_Sieve, Slice] = OrderedDict()
         self._size_bytes = 0
         self._lock = Lock()
+        self._makings: OrderedDict[_Sieve, int] = OrderedDict()
+        self._background = Background("slice-indexes", waiting_max=MAKINGS_WAITING_MAX)
 
     def get(self, condition: Filter, *, known_violators: bool) -> Slice:
         """Return the slice of a filter, among known violators alone or everyone."""
@@ -144,18 +155,21 @@ class SliceCache:
                 self._slices.move_to_end(sieve)
         if found is None:
             found = self._make(condition, known_violators)
-        elif self._wants_cells(found):
-            found = self._with_cells(found)
-        else:
-            return found
-        with self._lock:
-            self._keep(sieve, found)
+            with self._lock:
+                if sieve not in self._slices:
+                    self._keep(sieve, found)
+        elif self._wants_index(sieve, found):
+            self._background.offer(sieve, partial(self._make_index, sieve, found))
         return found
 
     @property
     def size_bytes(self) -> int:
         """Memory that the slices take."""
         return self._size_bytes
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait for the indexes that are being made; return whether they are there in time."""
+        return self._background.wait(timeout_seconds)
 
     def _make(self, condition: Filter, known_violators: bool) -> Slice:
         users_P = self._table.rows_passing(condition, known_violators=known_violators)
@@ -177,25 +191,36 @@ class SliceCache:
         collected = replace(whole, vectors_ND=whole.vectors_ND[rows_M], penalty_N=penalty_M)
         return Slice(users_P, entries_M, rows_M, whole, collected)
 
-    def _wants_cells(self, found: Slice) -> bool:
+    def _wants_index(self, sieve: _Sieve, found: Slice) -> bool:
         return (
-            found.cells is None
-            and found.collected is not None
-            and len(found.rows_M) > self._scanned_up_to
+            self._indexes is not None
+            and found.index is None
+            and len(found.users_P) < self._everyone.num_vectors
+            and self._indexes.pays_for(len(found.rows_M))
+            and self._makings.get(sieve, 0) < MAKINGS_MAX
         )
 
-    def _with_cells(self, found: Slice) -> Slice:
-        """Return the slice with an index, tuned by queries of its own users and of others."""
-        assert found.collected is not None
-        generator = np.random.default_rng([self._seed, TUNING_QUERIES])
-        inside = sample_rows(len(found.rows_M), num=TUNING_QUERIES, generator=generator)
-        anywhere = sample_rows(self._everyone.num_vectors, num=TUNING_QUERIES, generator=generator)
-        samples = [
-            np.ascontiguousarray(self._everyone.vectors_ND[rows_Q])
-            for rows_Q in (found.rows_M[inside], anywhere)
-        ]
-        cells = CellIndex.build(found.collected, samples, seed=self._seed)
-        return replace(found, cells=cells)
+    def _make_index(self, sieve: _Sieve, found: Slice) -> None:
+        """Keep the slice with an index instead of its vectors.
+
+        One that can't be made, or proven, won't be the next time either: the build stays the same.
+        """
+        assert self._indexes is not None
+        with self._lock:
+            num_before = self._makings.get(sieve, 0)
+            self._makings[sieve] = MAKINGS_MAX  # should this raise
+            while len(self._makings) > SLICES_MAX:
+                self._makings.popitem(last=False)
+        bare = replace(found, collected=None)
+        max_bytes = min(SLICE_SHARE * self._max_bytes, self._max_bytes - bare.size_bytes)
+        fitting = self._indexes.kind_within(len(found.rows_M), max_bytes)
+        if fitting is None:
+            return
+        index = self._indexes.make(found.rows_M, found.search_rows, fitting.kind)
+        if index is not None:
+            with self._lock:
+                self._makings[sieve] = num_before + 1
+                self._keep(sieve, replace(bare, index=index, index_bytes=fitting.size_bytes))
 
     def _keep(self, sieve: _Sieve, found: Slice) -> None:
         """Add a slice, and let go of those used longest ago until all fit."""
@@ -204,6 +229,7 @@ class SliceCache:
         if sieve in self._slices:
             self._size_bytes -= self._slices[sieve].size_bytes
         self._slices[sieve] = found
+        self._slices.move_to_end(sieve)
         self._size_bytes += found.size_bytes
         while self._size_bytes > self._max_bytes or len(self._slices) > SLICES_MAX:
             _, dropped = self._slices.popitem(last=False)

@@ -11,6 +11,7 @@ Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from index.config import IndexConfig
 from index.effort import DEEP, SHALLOW, Effort
 from index.exact import ExactIndex
 from index.recall import SCORE_TOLERANCE, lower_bound, sample_rows, share_upper_bound
-from index.vectors import Floats, Rows, Vectors, row_blocks
+from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
 
 DEPTHS = (SHALLOW, DEEP)
 POOR_RECALL = 0.5
@@ -34,6 +35,12 @@ GAIN_MIN, STUCK = 0.0005, 2
 """More effort is in vain where recall grows by less in so many doublings."""
 
 Recalls = npt.NDArray[np.float64]
+
+
+class ExactSearch(Protocol):
+    """Finds the true neighbors among the rows that are to be found."""
+
+    def __call__(self, query_QD: Vectors, /, *, k: int) -> Neighbors: ...
 
 
 @dataclass(frozen=True)
@@ -93,24 +100,58 @@ class Quality:
 def ask(exact: ExactIndex, *, num: int, generator: np.random.Generator) -> Questions:
     """Draw `num` queries, half of them stored users, and find their true neighbors."""
     rows_Q = sample_rows(exact.num_vectors, num=-(-num // 2), generator=generator)
+    return ask_beside(exact, rows_Q, exact.search, 2 * exact.num_vectors, generator=generator)
+
+
+def ask_beside(
+    exact: ExactIndex,
+    rows_Q: Rows,
+    search: ExactSearch,
+    population: int,
+    *,
+    generator: np.random.Generator,
+) -> Questions:
+    """Ask what some users, and as many points beside them, are to find.
+
+    Args:
+        exact: Holds the vectors.
+        rows_Q: The users.
+        search: Returns the k best rows of those that are to be found, for k as a keyword.
+        population: Queries that these stand for.
+        generator: Draws the points.
+    """
     stored = np.ascontiguousarray(exact.vectors_ND[rows_Q])
-    near = exact.search(stored, k=max(DEPTHS) + 1)
-    partner = near.rows_QK[:, : DEPTHS[0] + 1]
-    chosen = generator.integers(0, (partner >= 0).sum(axis=1))
-    between = stored + exact.vectors_ND[partner[np.arange(len(partner)), chosen]]
-    length = np.linalg.norm(between, axis=1, keepdims=True)
-    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored)
-    further = exact.search(np.ascontiguousarray(between), k=max(DEPTHS) + 1)
-    rows_QK = np.concatenate([near.rows_QK, further.rows_QK])
-    score_QK = np.concatenate([near.score_QK, further.score_QK])
+    near = search(stored, k=max(DEPTHS) + 1)
+    between = halfway(exact, stored, near.rows_QK[:, : DEPTHS[0] + 1], generator=generator)
+    further = search(between, k=max(DEPTHS) + 1)
+    found = Neighbors(
+        np.concatenate([near.rows_QK, further.rows_QK]),
+        np.concatenate([near.score_QK, further.score_QK]),
+    )
     own_Q = np.concatenate([rows_Q, np.full(len(between), -1)])
-    floors = {k: _kth(rows_QK, score_QK, own_Q, k) for k in DEPTHS}
+    return answered(np.concatenate([stored, between]), own_Q, found, population)
+
+
+def halfway(
+    exact: ExactIndex, stored_QD: Vectors, near_QK: Rows, *, generator: np.random.Generator
+) -> Vectors:
+    """Return a unit vector between each stored one and one of its neighbors, itself if alone."""
+    chosen = generator.integers(0, (near_QK >= 0).sum(axis=1))
+    between = stored_QD + exact.vectors_ND[near_QK[np.arange(len(near_QK)), chosen]]
+    length = np.linalg.norm(between, axis=1, keepdims=True)
+    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored_QD)
+    return np.ascontiguousarray(between, dtype=np.float32)
+
+
+def answered(query_QD: Vectors, own_Q: Rows, found: Neighbors, population: int) -> Questions:
+    """Return queries with what the true neighbors tell: the 101 best rows, or all there are."""
+    floors = {k: _kth(found.rows_QK, found.score_QK, own_Q, k) for k in DEPTHS}
     return Questions(
-        np.concatenate([stored, between]).astype(np.float32),
+        query_QD,
         own_Q,
         {k: floor for k, (floor, _) in floors.items()},
         {k: count for k, (_, count) in floors.items()},
-        2 * exact.num_vectors,
+        population,
     )
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from benchmarks.ann.engines.engine import Flags, Ids, Params, Vectors, padded
 from index.answers import Filter, NeighborRequest
-from index.build import Build, load_build, write_build
+from index.build import Build, load_build, slices_of, write_build
 from index.build_input import BuildInput
 from index.config import IndexConfig
 from index.exact import ExactIndex
@@ -28,14 +28,14 @@ from index.manifest import BlockSpec
 from index.parts import EventEmbedder
 from index.search import find_neighbors
 from index.service import LookalikeService
-from index.slices import SLICES_BYTES, SliceCache
+from index.slices import SLICES_BYTES
 from index.tombstones import Tombstones
 from store.durable import write_atomic
 from store.workspace import Workspace
 
 SPACE_ID, BUILD_FILE, FLAGS_FILE = "benchmark", "build.txt", "flags.npy"
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
-SERVER_SECONDS = 120.0
+SERVER_SECONDS, SETTLE_SECONDS = 120.0, 600.0
 
 
 class ExactEngine:
@@ -82,16 +82,16 @@ class BuildEngine:
         build = read_build(folder, threads=threads)
         self._effort: int | None = None
         self._nobody = Tombstones.none(build.manifest.num_users)
-        costs = build.manifest.costs
-        slices = SliceCache(
+        slices = slices_of(
+            build.manifest,
             cast(FilterTable, FlagTable(_mapped(folder / FLAGS_FILE))),
             build.everyone,
             build.entries,
-            max_bytes=SLICES_BYTES,
-            scanned_up_to=np.inf if costs is None else costs.scanned_up_to,
-            seed=build.manifest.config.seed,
+            build.approximate,
+            SLICES_BYTES,
         )
         self._build = replace(build, slices=slices)
+        self._ready_filters: set[int] = set()
 
     def tune(self, effort: Params) -> None:
         self._effort = effort.get("ef", effort.get("nprobe"))
@@ -106,6 +106,12 @@ class BuildEngine:
         request = NeighborRequest(
             k=k, filter=Filter(min_events=filter_number), ef_search=self._effort
         )
+        if filter_number not in self._ready_filters:  # asked for again, a slice gets an index
+            assert request.filter is not None
+            for _ in range(2):
+                self._build.slices.get(request.filter, known_violators=False)
+            self._build.slices.settle(SETTLE_SECONDS)
+            self._ready_filters.add(filter_number)
         found, _ = find_neighbors(self._build, query_QD, request, self._nobody)
         return np.stack([padded(one.rows_K.tolist(), k) for one in found])
 

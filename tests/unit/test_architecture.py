@@ -78,7 +78,6 @@ def test_faiss_is_imported_by_the_index_types_alone() -> None:
     ours = modules(*(package for package in PACKAGES if package != "benchmarks"))
     users = {module_id(path) for path in ours if "faiss" in roots_of(path)}
     assert users == {
-        "index/cells.py",
         "index/centroids.py",
         "index/faiss_files.py",
         "index/growing.py",

@@ -15,7 +15,10 @@ from index.answers import Filter, NeighborRequest
 from index.build import Build, load_build, write_build
 from index.config import IndexConfig
 from index.costs import SearchCosts
+from index.filters import FilterTable
 from index.search import find_neighbors
+from index.slice_indexes import SliceIndexes
+from index.slices import SliceCache
 from index.tombstones import Tombstones
 from index.vectors import Rows, Vectors
 from store.workspace import Workspace
@@ -23,8 +26,11 @@ from tests.index_fakes import FIRST_TS, NOW, build_input, user_name
 from tests.property.index.strategies import galleries
 
 SCANS_ARE_DEAR = SearchCosts(exact_us=1e9, exact_row_us=1, approximate_us=1, approximate_hit_us=0)
+WHOLE_SAMPLE = IndexConfig(tuning_queries=200, recall_target=1.0, poor_share_target=0.0)
+"""Of so few users all are asked, so an index is proven to find everybody or not used."""
 SCANS_ARE_CHEAP = SearchCosts(exact_us=0, exact_row_us=0, approximate_us=1, approximate_hit_us=1)
 LAST_DAY = 70
+MAKING_SECONDS_MAX = 60.0
 
 
 @st.composite
@@ -83,6 +89,22 @@ def build_of(folder: str, vectors: Vectors, violators: list[int]) -> Build:
     return load_build(write_build(workspace, replace(given_input, users=users), config, now=NOW))
 
 
+def with_own_indexes(build: Build, condition: Filter, *, known_violators: bool) -> Build:
+    """Return the build when it has made an index of the slice, if one was proven."""
+    assert build.approximate is not None
+    slices = SliceCache(
+        FilterTable(build.users),
+        build.everyone,
+        build.entries,
+        max_bytes=2**24,
+        indexes=SliceIndexes(build.everyone, build.approximate, SCANS_ARE_DEAR, WHOLE_SAMPLE),
+    )
+    for _ in range(2):
+        slices.get(condition, known_violators=known_violators)
+    assert slices.settle(MAKING_SECONDS_MAX)
+    return replace(build, slices=slices)
+
+
 def check(build: Build, found: Rows, query: Vectors, allowed: list[int], k: int) -> None:
     """Compare scores, not rows: which of two behaviors as near is found may differ."""
     assert set(found.tolist()) <= set(allowed)
@@ -121,3 +143,26 @@ def test_a_filtered_search_is_a_sort_of_the_behaviors_of_those_who_pass(
             for query, own in enumerate(own_rows.tolist()):
                 others = [row for row in allowed if row != own]
                 check(build, found[query].rows_K, queries[query], others, k)
+
+
+@settings(max_examples=25, deadline=None)
+@given(galleries(min_size=10, max_size=60), filters(), st.data())
+def test_so_is_one_by_an_index_of_the_slice(
+    vectors: Vectors, condition: Filter, data: st.DataObject
+) -> None:
+    """Asked by stored users, as the index was proven with all of them."""
+    violators = sorted(data.draw(st.sets(st.integers(0, len(vectors) - 1))))
+    known_violators, k = data.draw(st.booleans()), data.draw(st.integers(1, 10))
+    with tempfile.TemporaryDirectory() as folder:
+        build = with_own_indexes(
+            build_of(folder, vectors, violators), condition, known_violators=known_violators
+        )
+        allowed = passing_by_definition(build, condition, known_violators=known_violators)
+        request = NeighborRequest(
+            k=k, filter=condition, known_violators=known_violators, count="behaviors"
+        )
+        for row in range(0, len(vectors), 7):
+            query = np.ascontiguousarray(build.vectors_ND[[row]])
+            nobody = Tombstones.none(len(vectors))
+            found, _ = find_neighbors(build, query, request, nobody)
+            check(build, found[0].rows_K, query[0], allowed, k)

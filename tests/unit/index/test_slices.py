@@ -1,13 +1,25 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from threading import Event, Lock
+
 import numpy as np
 import pytest
 
 from index.answers import Filter
+from index.approximate import ApproximateIndex
+from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.filters import FilterTable
-from index.slices import SliceCache
+from index.hnsw import HnswIndex
+from index.ivf import FileKind, InvertedFile
+from index.slice_indexes import SliceIndexes
+from index.slices import MAKINGS_MAX, SliceCache
+from index.tuning import ExactSearch
 from index.users import UserTable, conform_users
+from index.vectors import Rows
 from tests.index_fakes import clustered_vectors, unit_vectors, users_table
 
 NUM, DIM = 3_000, 16
@@ -15,12 +27,45 @@ VECTORS = clustered_vectors(NUM, DIM, num_clusters=30, seed=3)
 EXACT = ExactIndex(VECTORS, np.linspace(0, 0.2, NUM, dtype=np.float32))
 ENTRIES = group_identical(VECTORS)
 TABLE = FilterTable(UserTable.of(conform_users(users_table(NUM))))
+CONFIG = IndexConfig(tuning_queries=400, recall_target=0.98, poor_share_target=0.02)
+GRAPH = HnswIndex.build(VECTORS, ENTRIES, CONFIG, penalty_N=EXACT.penalty_N)
+SCANNED_UP_TO_1_000 = SearchCosts(
+    exact_us=0, exact_row_us=300, approximate_us=200_000, approximate_hit_us=0
+)
+INDEXES = SliceIndexes(EXACT, ApproximateIndex(ENTRIES, GRAPH), SCANNED_UP_TO_1_000, CONFIG)
+FEW, MANY = Filter(max_events=900), Filter(min_events=901)
+SECONDS_MAX = 120.0
 
 
-def cache(*, max_bytes: int = 2**30, scanned_up_to: float = np.inf) -> SliceCache:
-    return SliceCache(
-        TABLE, EXACT, ENTRIES, max_bytes=max_bytes, scanned_up_to=scanned_up_to, seed=1
-    )
+def cache(*, max_bytes: int = 2**30, indexes: SliceIndexes | None = None) -> SliceCache:
+    return SliceCache(TABLE, EXACT, ENTRIES, max_bytes=max_bytes, indexes=indexes)
+
+
+@dataclass(frozen=True)
+class Making(SliceIndexes):
+    """Counts what it makes, and does something first."""
+
+    first: Callable[[], None] = lambda: None
+    made: list[int] = field(default_factory=list)
+
+    def make(self, rows_M: Rows, search: ExactSearch, kind: FileKind) -> InvertedFile | None:
+        self.made.append(len(rows_M))
+        self.first()
+        return super().make(rows_M, search, kind)
+
+
+def making(first: Callable[[], None] = lambda: None) -> Making:
+    return Making(EXACT, INDEXES.approximate, INDEXES.costs, CONFIG, first)
+
+
+def assert_set(event: Event) -> None:
+    assert event.wait(SECONDS_MAX)
+
+
+def ask_often(slices: SliceCache, condition: Filter, *, times: int) -> None:
+    for _ in range(times):
+        slices.get(condition, known_violators=False)
+        assert slices.settle(SECONDS_MAX)
 
 
 def test_a_slice_is_found_once() -> None:
@@ -51,24 +96,120 @@ def test_a_slice_too_large_to_collect_is_searched_where_it_lies() -> None:
 
 
 def test_a_large_slice_that_is_asked_for_again_gets_an_index_of_its_own() -> None:
-    slices, query = cache(scanned_up_to=1_000), unit_vectors(40, DIM)
-    few, many = Filter(max_events=900), Filter(min_events=901)
-    for condition in (few, many):
-        assert slices.get(condition, known_violators=False).cells is None
-    assert slices.get(few, known_violators=False).cells is None
-    size_before = slices.size_bytes
-    part = slices.get(many, known_violators=False)
-    assert part.cells is not None
-    assert slices.get(many, known_violators=False) is part
-    assert slices.size_bytes > size_before
-    found, exact = part.search_cells(query, k=10), part.search(query, k=10)
+    slices, query = cache(indexes=INDEXES), np.ascontiguousarray(VECTORS[::50])
+    exact = slices.get(MANY, known_violators=False).search(query, k=10)
+    ask_often(slices, FEW, times=3)
+    assert slices.get(FEW, known_violators=False).index is None
+    ask_often(slices, MANY, times=1)
+    part = slices.get(MANY, known_violators=False)
+    assert part.index is not None
+    assert part.collected is None, "its vectors are in the lists"
+    assert slices.get(MANY, known_violators=False) is part
+    found, again = part.search_index(query, k=10), part.search(query, k=10)
+    assert np.array_equal(again.rows_QK, exact.rows_QK)
     assert found is not None
     assert (found.rows_QK >= 900).all()
-    reached = found.score_QK >= exact.score_QK[:, -1:] - 1e-5
-    assert reached.mean() >= 0.98
-    rows, score = found.rows_QK[0], found.score_QK[0]
-    np.testing.assert_allclose(EXACT.score(query[0], rows), score, atol=1e-5)
-    assert part.search_cells(query, k=101) is None
+    assert (found.score_QK >= exact.score_QK[:, -1:] - 1e-5).mean() >= 0.965
+    np.testing.assert_allclose(
+        EXACT.score(query[0], found.rows_QK[0]), found.score_QK[0], atol=1e-5
+    )
+    assert part.search_index(query, k=101) is None
+
+
+def test_requests_are_answered_by_the_scan_until_the_index_is_there() -> None:
+    go_on = Event()
+    indexes = making(lambda: assert_set(go_on))
+    slices, query = cache(indexes=indexes), unit_vectors(3, DIM)
+    expected = cache().get(MANY, known_violators=False).search(query, k=5)
+    for _ in range(5):
+        part = slices.get(MANY, known_violators=False)
+        assert part.search_index(query, k=5) is None
+        assert np.array_equal(part.search(query, k=5).rows_QK, expected.rows_QK)
+    assert not slices.settle(0.0)
+    go_on.set()
+    assert slices.settle(SECONDS_MAX)
+    assert slices.get(MANY, known_violators=False).index is not None
+    assert indexes.made == [2_100]
+
+
+def test_threads_that_ask_at_once_make_an_index_once_and_never_two_together() -> None:
+    alone = Lock()
+
+    def hold_alone() -> None:
+        assert alone.acquire(blocking=False), "two are made at the same time"
+        alone.release()
+
+    indexes = making(hold_alone)
+    slices = cache(indexes=indexes)
+    conditions = [Filter(min_events=least) for least in (901, 951, 1_001)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(
+            lambda number: slices.get(conditions[number % 3], known_violators=False), range(300)
+        ):
+            pass
+    assert slices.settle(SECONDS_MAX)
+    assert sorted(indexes.made) == [2_000, 2_050, 2_100]
+    assert all(slices.get(one, known_violators=False).index is not None for one in conditions)
+
+
+def test_a_making_that_fails_changes_no_answer_and_is_not_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> None:
+        raise MemoryError("no room")
+
+    indexes = making(fail)
+    slices, query = cache(indexes=indexes), unit_vectors(3, DIM)
+    ask_often(slices, MANY, times=6)
+    assert indexes.made == [2_100]
+    assert "no room" in caplog.text
+    part = slices.get(MANY, known_violators=False)
+    assert part.index is None
+    expected = EXACT.search_rows(query, np.arange(900, NUM), k=5)
+    assert np.array_equal(part.search(query, k=5).rows_QK, expected.rows_QK)
+
+
+def test_an_index_that_is_not_proven_is_not_used_and_not_tried_again() -> None:
+    strict = CONFIG.model_copy(update={"recall_target": 1.0, "poor_share_target": 0.0})
+    indexes = replace(making(), config=strict)
+    slices = cache(indexes=indexes)
+    ask_often(slices, MANY, times=4)
+    assert slices.get(MANY, known_violators=False).index is None
+    assert indexes.made == [2_100]
+
+
+def test_an_index_as_slow_as_the_scan_is_not_used() -> None:
+    costs = SearchCosts(exact_us=0, exact_row_us=1e-6, approximate_us=0, approximate_hit_us=0)
+    slices = cache(indexes=replace(INDEXES, costs=costs))
+    ask_often(slices, MANY, times=3)
+    assert slices.get(MANY, known_violators=False).index is None
+
+
+def test_slices_that_push_each_other_out_do_not_make_indexes_for_ever() -> None:
+    quick = CONFIG.model_copy(update={"tuning_queries": 100, "recall_target": 0.5})
+    indexes = replace(making(), config=quick)
+    slices = cache(indexes=indexes, max_bytes=500_000)
+    conditions = [Filter(min_events=least) for least in (901, 951, 1_001, 1_051, 1_101)]
+    for _ in range(MAKINGS_MAX + 2):
+        for condition in conditions:
+            ask_often(slices, condition, times=2)
+            assert slices.size_bytes <= 500_000
+    assert MAKINGS_MAX < len(indexes.made) <= MAKINGS_MAX * len(conditions)
+
+
+def test_a_slice_too_large_for_its_vectors_gets_an_index_of_codes() -> None:
+    flat, codes = (INDEXES.kind_within(NUM, most) for most in (2**20, 160_000))
+    assert flat is not None
+    assert flat.kind == "ivf_flat"
+    assert codes is not None
+    assert codes.kind == "ivf_sq8"
+    assert codes.size_bytes <= 160_000
+    assert INDEXES.kind_within(NUM, 1_000) is None
+    slices = cache(indexes=INDEXES, max_bytes=500_000)
+    ask_often(slices, MANY, times=2)
+    part = slices.get(MANY, known_violators=False)
+    assert part.index is not None
+    assert part.index.kind == "ivf_sq8"
 
 
 def test_rows_of_a_slice_are_told_from_others() -> None:

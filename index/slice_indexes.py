@@ -1,0 +1,170 @@
+"""Approximate indexes of slices: inverted files of their own, proven by queries from anywhere.
+
+A filter that lets through whole groups of users leaves whole parts of the space empty. An index of
+everyone looks for neighbors there in vain; lists of those who pass lie where they are. Most queries
+come from users who do not pass, though, some from far away, and those need many more lists. So the
+lists to probe are tuned until both kinds of queries reach the target of the build, failures
+counted: those of users anywhere, and those of users who pass. Where they don't, or where that takes
+as long as a scan, there is no index, and the slice is scanned.
+
+Shape key: `N` users, `M` entries of a slice, `Q` queries, `D` dimensions.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from index.approximate import ApproximateIndex
+from index.config import IndexConfig
+from index.costs import SearchCosts
+from index.effort import Effort
+from index.exact import ExactIndex
+from index.ivf import FileKind, InvertedFile, lists_bytes
+from index.recall import sample_rows
+from index.tuning import (
+    DEPTHS,
+    TIMED_QUERIES,
+    ExactSearch,
+    Questions,
+    answered,
+    ask_beside,
+    halfway,
+    microseconds,
+    quality_if_reached,
+    reaches,
+    tune,
+)
+from index.vectors import Rows, Vectors
+
+KINDS: tuple[FileKind, ...] = ("ivf_flat", "ivf_sq8", "ivf_rabitq")
+"""Quickest first: of 128 dimensions they take 526, 154 and 41 bytes an entry."""
+K_MAX = max(DEPTHS)
+REFINE_WIDER = 4
+
+
+@dataclass(frozen=True)
+class FittingKind:
+    """A kind of index that fits into memory, and what it takes."""
+
+    kind: FileKind
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class SliceIndexes:
+    """Makes indexes of slices.
+
+    Attributes:
+        everyone: Exact view of all users.
+        approximate: Approximate view of all users.
+        costs: What searches of these cost.
+        config: The target, and how to tune for it; one thread makes an index, whatever it says.
+    """
+
+    everyone: ExactIndex
+    approximate: ApproximateIndex
+    costs: SearchCosts
+    config: IndexConfig
+
+    def pays_for(self, num_entries: int) -> bool:
+        """Tell whether a slice is large enough that a scan costs more than a search of everyone."""
+        return num_entries > self.costs.scanned_up_to
+
+    def kind_within(self, num_entries: int, max_bytes: float) -> FittingKind | None:
+        """Return the quickest kind that fits, and None if none does."""
+        width = self.everyone.dim + int(self.everyone.penalty_N is not None)
+        for kind in KINDS:
+            size_bytes = lists_bytes(kind, num_entries, width)
+            if size_bytes <= max_bytes:
+                return FittingKind(kind, size_bytes)
+        return None
+
+    def make(self, rows_M: Rows, search: ExactSearch, kind: FileKind) -> InvertedFile | None:
+        """Return a proven index of some rows, or None; takes seconds or more.
+
+        Entry m of it is row rows_M[m]. With the same arguments it is the same, except where it is
+        about as slow as the scan.
+
+        Args:
+            rows_M: One row of each entry, ascending.
+            search: Searches these rows exactly, and returns rows of the build.
+            kind: How vectors are kept.
+        """
+        entries = self.approximate.entries.only(rows_M)
+        lists = InvertedFile.build(
+            self.everyone.vectors_ND,
+            entries,
+            self.config.model_copy(update={"build_threads": 1, "search_threads": 1}),
+            kind=kind,
+            penalty_N=self.everyone.penalty_N,
+        ).packed()
+        asked = (self._asked_anywhere(search), self._asked_within(rows_M, search))
+        index = self._tuned(ApproximateIndex(entries, lists), asked)
+        if index is None and lists.refine > 1:
+            wider = lists.with_refine(REFINE_WIDER * lists.refine)
+            index = self._tuned(ApproximateIndex(entries, wider), asked)
+        if index is None or not self._is_quicker(index, asked[0]):
+            return None
+        assert isinstance(index.inner, InvertedFile)
+        return replace(index.inner, num_threads=self.everyone.num_threads)
+
+    def _tuned(
+        self, index: ApproximateIndex, asked: tuple[Questions, ...]
+    ) -> ApproximateIndex | None:
+        """Return the index at the effort that all questions need, None if it is too much.
+
+        More effort than was proven may even harm where codes are coarse, so it is proven again.
+        """
+        assert isinstance(index.inner, InvertedFile)
+        most, efforts = index.inner.effort_max, []
+        for questions in asked:
+            index, quality = tune(self.everyone, index, questions, self.config, effort_max=most)
+            if not reaches(quality, self.config):
+                return None
+            efforts.append(index.inner.effort)
+        effort = Effort(max(one.at_10 for one in efforts), max(one.at_100 for one in efforts))
+        index = index.with_effort(effort)
+        for questions, proven in zip(asked, efforts, strict=True):
+            if (
+                proven != effort
+                and quality_if_reached(self.everyone, index, questions, self.config) is None
+            ):
+                return None
+        return index
+
+    def _is_quicker(self, index: ApproximateIndex, questions: Questions) -> bool:
+        timed = questions.part(TIMED_QUERIES).query_QD
+        return microseconds(index, timed) < self.costs.exact(index.inner.num_entries)
+
+    def _asked_within(self, rows_M: Rows, search: ExactSearch) -> Questions:
+        """Ask for users who pass and points beside them."""
+        generator = self._generator(1)
+        drawn = sample_rows(len(rows_M), num=self._num_users, generator=generator)
+        return ask_beside(
+            self.everyone, rows_M[drawn], search, 2 * len(rows_M), generator=generator
+        )
+
+    def _asked_anywhere(self, search: ExactSearch) -> Questions:
+        """Ask for users, whoever they are, and points beside them."""
+        query_QD, own_Q = self._queries_anywhere
+        found = search(query_QD, k=K_MAX + 1)
+        return answered(query_QD, own_Q, found, 2 * self.everyone.num_vectors)
+
+    @cached_property
+    def _queries_anywhere(self) -> tuple[Vectors, Rows]:
+        """Queries from anywhere, and the rows of those that are stored; the same for all slices."""
+        generator = self._generator(0)
+        rows_Q = sample_rows(self.everyone.num_vectors, num=self._num_users, generator=generator)
+        stored = np.ascontiguousarray(self.everyone.vectors_ND[rows_Q])
+        near = self.approximate.search(stored, k=DEPTHS[0] + 1)
+        between = halfway(self.everyone, stored, near.rows_QK, generator=generator)
+        own_Q = np.concatenate([rows_Q, np.full(len(between), -1)])
+        return np.concatenate([stored, between]), own_Q
+
+    @property
+    def _num_users(self) -> int:
+        return -(-self.config.tuning_queries // 2)
+
+    def _generator(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, self.config.tuning_queries, number])
