@@ -113,6 +113,12 @@ class Build:
         entry_V = self.entries.entry_N[self.violator_rows]
         return entry_V, np.sort(np.unique(entry_V, return_index=True)[1]).astype(np.int64)
 
+    @cached_property
+    def has_many_violators(self) -> bool:
+        """Whether a scan of the known violators takes longer than one of everyone may."""
+        costs, num = self.manifest.costs, len(self.violator_rows)
+        return costs is not None and costs.exact(num) > 1e3 * self.manifest.config.exact_budget_ms
+
     def view(self, request: NeighborRequest) -> View:
         """Return how a request compares users.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.answers import NeighborRequest, SearchMode
+from index.answers import Filter, NeighborRequest, SearchMode
 from index.build import Build
 from index.distinct import Entries
 from index.overfetch import overfetch
@@ -132,7 +132,7 @@ def _search(
     if request.known_violators:
         if _is_remote(build, request):
             return _search_remote(build, query_QD, request, part, k)
-        return _search_violators(build, view, query_QD, k), ["exact"] * num_queries
+        return _search_violators(build, view, query_QD, request, k)
     approximate = view.approximate
     if approximate is not None and not request.exact:
         found = approximate.inner.search_entries(query_QD, k=k, effort=request.ef_search)
@@ -189,7 +189,19 @@ def _is_remote(build: Build, request: NeighborRequest) -> bool:
     return build.remote is not None and request.compares_as_stored and not request.exact
 
 
-def _search_violators(build: Build, view: View, query_QD: Vectors, k: int) -> Neighbors:
+def _search_violators(
+    build: Build, view: View, query_QD: Vectors, request: NeighborRequest, k: int
+) -> tuple[Neighbors, list[SearchMode]]:
+    """Scan the known violators; very many are a slice, which gets an index as any other."""
+    if view.approximate is not None and not request.exact and build.has_many_violators:
+        part = build.slices.get(Filter(), known_violators=True)
+        near = part.search_index(query_QD, k=k)
+        if near is not None and part.index is not None and (near.rows_QK[:, -1] >= 0).all():
+            return ties_by_row(near), [part.index.kind] * len(query_QD)
+    return _scan_violators(build, view, query_QD, k), ["exact"] * len(query_QD)
+
+
+def _scan_violators(build: Build, view: View, query_QD: Vectors, k: int) -> Neighbors:
     """Search the violators' view; of equal violators, the first stands for all."""
     entry_V, first_V = build.entries_of_violators
     if len(first_V) == len(entry_V):

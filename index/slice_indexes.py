@@ -18,6 +18,7 @@ import numpy as np
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.costs import SearchCosts
+from index.effort import Effort
 from index.exact import ExactIndex
 from index.ivf import FileKind, InvertedFile, lists_bytes
 from index.recall import sample_rows
@@ -25,13 +26,13 @@ from index.tuning import (
     DEPTHS,
     TIMED_QUERIES,
     ExactSearch,
-    Quality,
     Questions,
     answered,
     ask_beside,
     halfway,
     microseconds,
-    quality_of,
+    quality_if_reached,
+    reaches,
     tune,
 )
 from index.vectors import Rows, Vectors
@@ -113,27 +114,24 @@ class SliceIndexes:
     ) -> ApproximateIndex | None:
         """Return the index at the effort that all questions need, None if it is too much.
 
-        Each tuning goes on from the effort of the one before. More of it may even harm where codes
-        are coarse, so what was proven with less is proven again.
+        More effort than was proven may even harm where codes are coarse, so it is proven again.
         """
         assert isinstance(index.inner, InvertedFile)
-        most = index.inner.effort_max
-        efforts = []
+        most, efforts = index.inner.effort_max, []
         for questions in asked:
             index, quality = tune(self.everyone, index, questions, self.config, effort_max=most)
-            if not self._reaches(quality):
+            if not reaches(quality, self.config):
                 return None
             efforts.append(index.inner.effort)
-        confidence = self.config.confidence
-        for questions, effort in zip(asked, efforts, strict=True):
-            if effort != index.inner.effort and not self._reaches(
-                quality_of(self.everyone, index, questions, confidence=confidence)
+        effort = Effort(max(one.at_10 for one in efforts), max(one.at_100 for one in efforts))
+        index = index.with_effort(effort)
+        for questions, proven in zip(asked, efforts, strict=True):
+            if (
+                proven != effort
+                and quality_if_reached(self.everyone, index, questions, self.config) is None
             ):
                 return None
         return index
-
-    def _reaches(self, quality: Quality) -> bool:
-        return quality.reaches(self.config.recall_target, self.config.poor_share_target)
 
     def _is_quicker(self, index: ApproximateIndex, questions: Questions) -> bool:
         timed = questions.part(TIMED_QUERIES).query_QD

@@ -145,6 +145,32 @@ def test_a_filtered_search_is_a_sort_of_the_behaviors_of_those_who_pass(
                 check(build, found[query].rows_K, queries[query], others, k)
 
 
+@settings(max_examples=15, deadline=None)
+@given(galleries(min_size=10, max_size=60), st.integers(1, 10), st.data())
+def test_so_is_one_of_very_many_known_violators(
+    vectors: Vectors, k: int, data: st.DataObject
+) -> None:
+    rows = st.sets(st.integers(0, len(vectors) - 1), min_size=k)
+    violators = sorted(data.draw(rows))
+    with tempfile.TemporaryDirectory() as folder:
+        build = build_of(folder, vectors, violators)
+        priced = build.manifest.model_copy(update={"costs": SCANS_ARE_DEAR})
+        build = with_own_indexes(replace(build, manifest=priced), Filter(), known_violators=True)
+        part = build.slices.get(Filter(), known_violators=True)
+        request = NeighborRequest(k=k, known_violators=True, count="behaviors")
+        nobody = Tombstones.none(len(vectors))
+        for row in range(0, len(vectors), 7):
+            query = np.ascontiguousarray(build.vectors_ND[[row]])
+            found, modes = find_neighbors(build, query, request, nobody)
+            check(build, found[0].rows_K, query[0], violators, k)
+            if part.index is None or len(part.rows_M) < k:
+                assert modes == ["exact"]
+            else:
+                assert modes == [part.index.kind]
+            exactly = replace(request, exact=True)
+            assert find_neighbors(build, query, exactly, nobody)[1] == ["exact"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(galleries(min_size=10, max_size=60), filters(), st.data())
 def test_so_is_one_by_an_index_of_the_slice(

@@ -96,7 +96,7 @@ def test_a_slice_too_large_to_collect_is_searched_where_it_lies() -> None:
 
 
 def test_a_large_slice_that_is_asked_for_again_gets_an_index_of_its_own() -> None:
-    slices, query = cache(indexes=INDEXES), VECTORS[::75]
+    slices, query = cache(indexes=INDEXES), np.ascontiguousarray(VECTORS[::50])
     exact = slices.get(MANY, known_violators=False).search(query, k=10)
     ask_often(slices, FEW, times=3)
     assert slices.get(FEW, known_violators=False).index is None
@@ -109,7 +109,7 @@ def test_a_large_slice_that_is_asked_for_again_gets_an_index_of_its_own() -> Non
     assert np.array_equal(again.rows_QK, exact.rows_QK)
     assert found is not None
     assert (found.rows_QK >= 900).all()
-    assert (found.score_QK >= exact.score_QK[:, -1:] - 1e-5).mean() >= 0.97
+    assert (found.score_QK >= exact.score_QK[:, -1:] - 1e-5).mean() >= 0.965
     np.testing.assert_allclose(
         EXACT.score(query[0], found.rows_QK[0]), found.score_QK[0], atol=1e-5
     )
@@ -186,10 +186,11 @@ def test_an_index_as_slow_as_the_scan_is_not_used() -> None:
 
 
 def test_slices_that_push_each_other_out_do_not_make_indexes_for_ever() -> None:
-    indexes = making()
+    quick = CONFIG.model_copy(update={"tuning_queries": 100, "recall_target": 0.5})
+    indexes = replace(making(), config=quick)
     slices = cache(indexes=indexes, max_bytes=500_000)
     conditions = [Filter(min_events=least) for least in (901, 951, 1_001, 1_051, 1_101)]
-    for _ in range(MAKINGS_MAX + 4):
+    for _ in range(MAKINGS_MAX + 2):
         for condition in conditions:
             ask_often(slices, condition, times=2)
             assert slices.size_bytes <= 500_000
