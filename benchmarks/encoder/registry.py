@@ -112,6 +112,14 @@ TERMS: tuple[Candidate, ...] = (
     ours_learned("ours_without_statistics_head", "habits not foretold", statistics_weight=0),
     ours_learned("ours_without_matryoshka", "cut vectors not learned", matryoshka=False),
 )
+_slices_alone = partial(
+    ours_learned,
+    hard_share=0,
+    spread_weight=0,
+    statistics_weight=0,
+    next_event_weight=0,
+    matryoshka=False,
+)
 GRU = ours_by("gru", "the GRU")
 ABLATIONS: tuple[Candidate, ...] = (
     *TERMS,
@@ -124,16 +132,8 @@ ABLATIONS: tuple[Candidate, ...] = (
 PARTS: tuple[Candidate, ...] = (
     ours("ours", "as shipped (`.behavior_alone`: the learned block alone)", altered_from=None),
     *TERMS,
-    ours_learned(
-        "ours_without_terms",
-        "slices of a user attract anywhere among anybody, nothing else",
-        hard_share=0,
-        apart_share=0,
-        spread_weight=0,
-        statistics_weight=0,
-        next_event_weight=0,
-        matryoshka=False,
-    ),
+    _slices_alone("ours_without_terms", "nothing but slices anywhere", apart_share=0),
+    _slices_alone("ours_pairs_alone", "nothing but slices, half of the pairs apart"),
     GRU,
     ours_learned(
         "ours_gru_without_next_event",
