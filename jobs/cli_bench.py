@@ -57,6 +57,13 @@ Seeds = Annotated[str, typer.Option(metavar="N,N", help="A training for each.")]
 Methods = Annotated[
     str | None, typer.Option(metavar="A,B", help="Some methods only; all if absent.")
 ]
+Parts = Annotated[
+    bool,
+    typer.Option(
+        "--parts",
+        help="Measure what the behavior network learns from instead, each part left out in turn.",
+    ),
+]
 TrainedPreset = Annotated[
     Preset | None,
     typer.Option("--preset", help="Size and length of every training; fast if absent."),
@@ -204,6 +211,7 @@ def encoder_command(
     unverified: Unverified = None,
     seeds: Seeds = "0",
     methods: Methods = None,
+    parts: Parts = False,
     preset: TrainedPreset = None,
     quick: Quick = False,
     scale: Scale = False,
@@ -224,6 +232,7 @@ def encoder_command(
         "unverified": unverified,
         "seeds": seeds,
         "methods": methods,
+        "parts": parts,
         "preset": None if preset is None else preset.value,
         "quick": quick,
         "scale": scale,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from benchmarks.encoder.config import BenchmarkConfig
-from benchmarks.encoder.registry import CANDIDATES
+from benchmarks.encoder.registry import CANDIDATES, PARTS
 from benchmarks.encoder.run import run
 from benchmarks.encoder.scale import ScaleConfig, run_scale
 from jobs.bench import ERROR
@@ -20,7 +20,7 @@ from jobs.times import parse_time
 
 _QUALITY_ALONE = (
     *("data", "cut", "until", "strict_type", "strict_columns", "without", "within", "unverified"),
-    *("methods", "users", "preset"),
+    *("methods", "parts", "users", "preset"),
 )
 _QUALITY = (*_QUALITY_ALONE, "seeds", "quick")
 
@@ -78,7 +78,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="lookalike bench encoder", description="Measure the encoder beside other methods."
     )
-    names = tuple(candidate.name for candidate in CANDIDATES)
+    names = {candidate.name for candidate in (*CANDIDATES, *PARTS)}
     parser.add_argument("--output", "-o", type=Path, required=True)
     parser.add_argument("--data", type=Path, action="append")
     parser.add_argument("--users", type=int)
@@ -90,7 +90,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--within")
     parser.add_argument("--unverified")
     parser.add_argument("--seeds", type=_numbers)
-    parser.add_argument("--methods", type=_words, help=f"some of {', '.join(names)}")
+    parser.add_argument("--methods", type=_words, help=f"some of {', '.join(sorted(names))}")
+    parser.add_argument("--parts", action="store_true")
     parser.add_argument("--preset")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--scale", action="store_true")

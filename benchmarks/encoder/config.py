@@ -42,6 +42,7 @@ class BenchmarkConfig(BaseModel, frozen=True, extra="forbid"):
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="each a training of its own")
     methods: tuple[str, ...] = Field((), description="names of candidates; all if empty")
+    parts: bool = Field(False, description="what the behavior network learns from, part by part")
     preset: Preset = Field("fast", description="sizes and length of every training")
     quick: bool = Field(False, description="a small platform and a few steps, to try it out")
 

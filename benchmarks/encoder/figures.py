@@ -8,7 +8,7 @@ spread of the seeds stands beside it.
 Shape key: `R` resamples, `N` users judged or asking.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,14 +44,39 @@ class Measured:
     rows: tuple[Row, ...]
     by_seed: tuple[Metrics, ...]
 
+    @property
+    def seeds(self) -> frozenset[int]:
+        """The seeds that are measured."""
+        return frozenset(row.seed for row in self.rows)
+
+    def of_seeds(self, seeds: Collection[int]) -> "Measured":
+        """Return the figures of some seeds, ascending."""
+        order = sorted(range(len(self.rows)), key=lambda place: self.rows[place].seed)
+        kept = [place for place in order if self.rows[place].seed in seeds]
+        return Measured(
+            tuple(self.rows[place] for place in kept), tuple(self.by_seed[place] for place in kept)
+        )
+
     def mean(self, draw: Draw) -> dict[str, Floats]:
         """Return the mean over seeds."""
         figures = [measure(draw) for measure in self.by_seed]
         return {key: np.mean([each[key] for each in figures], axis=0) for key in figures[0]}
 
 
-def figures_of(task: AnyTask, store: RowStore, config: EvaluationConfig) -> Figures:
-    """Return all there is to say of a task, as JSON."""
+def figures_of(
+    task: AnyTask,
+    store: RowStore,
+    config: EvaluationConfig,
+    altered_from: Mapping[str, str],
+) -> Figures:
+    """Return all there is to say of a task, as JSON.
+
+    Args:
+        task: The task.
+        store: What the methods said.
+        config: How intervals are drawn.
+        altered_from: By a candidate that is another but for one thing, that other one.
+    """
     main, num_users, measure = _measures(task, store)
     answered = [row for row in store.rows(task.name) if row.why_not is None]
     names = _in_order({row.method: row for row in answered})
@@ -77,7 +102,11 @@ def figures_of(task: AnyTask, store: RowStore, config: EvaluationConfig) -> Figu
         "counts": task.counts,
         "main_metric": main,
         "best_floor": best,
-        "rows": [_row(name, measured[name], comparison, num_users) for name in names],
+        "rows": [
+            _row(name, measured[name], comparison, num_users, has_floor=best is not None)
+            | _lead_on_unaltered(name, measured, altered_from, num_users, config)
+            for name in names
+        ],
         "not_answered": {
             row.method: row.why_not for row in store.rows(task.name) if row.why_not is not None
         },
@@ -128,10 +157,12 @@ def _in_order(rows: Mapping[str, Row]) -> list[str]:
     return sorted(rows, key=lambda name: (FAMILIES.index(rows[name].family), name))
 
 
-def _row(name: str, one: Measured, comparison: Comparison, num_users: int) -> Figures:
+def _row(
+    name: str, one: Measured, comparison: Comparison, num_users: int, *, has_floor: bool
+) -> Figures:
     whole = Draw(np.ones((1, num_users)), np.zeros(1))
     seeds = [measure(whole) for measure in one.by_seed]
-    lead = comparison.differences.get(name, {})
+    lead = comparison.differences.get(name, {}) if has_floor else {}
     return {
         "method": name,
         "candidate": one.rows[0].candidate,
@@ -145,6 +176,39 @@ def _row(name: str, one: Measured, comparison: Comparison, num_users: int) -> Fi
         },
         "lead_on_best_floor": {key: _rounded(_negated(gap)) for key, gap in lead.items()},
     }
+
+
+def _lead_on_unaltered(
+    name: str,
+    measured: Mapping[str, Measured],
+    altered_from: Mapping[str, str],
+    num_users: int,
+    config: EvaluationConfig,
+) -> Figures:
+    """Return the difference to the same method of the unaltered candidate, seed by seed."""
+    candidate = measured[name].rows[0].candidate
+    if candidate not in altered_from:
+        return {}
+    origin = altered_from[candidate] + name.removeprefix(candidate)
+    if origin not in measured:
+        return {}
+    seeds = measured[name].seeds & measured[origin].seeds
+    if not seeds:
+        return {}
+    altered, unaltered = (measured[each].of_seeds(seeds) for each in (name, origin))
+    compared = compare(
+        {"altered": altered.mean, "unaltered": unaltered.mean}, num_users=num_users, config=config
+    )
+    whole = Draw(np.ones((1, num_users)), np.zeros(1))
+    gaps = [
+        {key: float(value[0] - before(whole)[key][0]) for key, value in after(whole).items()}
+        for after, before in zip(altered.by_seed, unaltered.by_seed, strict=True)
+    ]
+    lead = {
+        key: _rounded(gap) | {"by_seed": [round(each[key], 5) for each in gaps]}
+        for key, gap in compared.differences["unaltered"].items()
+    }
+    return {"altered_from": origin, "lead_on_unaltered": lead}
 
 
 def _negated(estimate: Estimate) -> Estimate:

@@ -54,7 +54,8 @@ class Candidate:
         about: What it is, in a sentence.
         fit: Fits it.
         is_seeded: Whether anything in it is drawn; if not, one seed stands for all.
-        is_altered: One thing is changed to see what it is worth; measured on the whole data alone.
+        altered_from: The candidate that this one is, but for what is changed to see what it is
+            worth; such are measured on the whole data alone.
     """
 
     name: str
@@ -62,4 +63,4 @@ class Candidate:
     about: str
     fit: Fit
     is_seeded: bool = True
-    is_altered: bool = False
+    altered_from: str | None = None

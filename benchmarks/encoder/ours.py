@@ -69,7 +69,10 @@ def fit_ours(study: Study, *, seed: int, variant: Variant) -> Fitted:
     """Train a variant on the learned users."""
     ours = Ours(study, variant, seed=seed)
     judges: dict[str, Judge] = {variant.name: ours.judge}
-    rankers: dict[str, Ranker] = {variant.name: ours.rank}
+    rankers: dict[str, Ranker] = {
+        variant.name: ours.rank,
+        f"{variant.name}.behavior_alone": ours.behavior_alone(),
+    }
     if variant.in_parts and seed == study.config.seed:
         judges |= ours.judges_of_parts()
         rankers |= ours.rankers_of_parts()
@@ -121,6 +124,10 @@ class Ours:
             sides = (task.question.query, task.question.gallery)
             self._seen = task.name, [self._embedder.embed(self._alter(side)) for side in sides]
         return self._seen[1]
+
+    def behavior_alone(self) -> Ranker:
+        """Return the block that the behavior network learns, in which its parts show."""
+        return self._some([block for block in self._embedder.blocks if block.name == "behavior"])
 
     def judges_of_parts(self) -> dict[str, Judge]:
         """Return the votes of the stack alone, and risk by some of the blocks."""

@@ -54,11 +54,13 @@ def ours(
     alteration: Alteration = PLAIN,
     config: Callable[[EmbedderConfig], EmbedderConfig] = as_shipped,
     plan: Callable[[TrainingPlan], TrainingPlan] = lambda plan: plan,
+    altered_from: str | None = "ours",
+    in_parts: bool = False,
 ) -> Candidate:
-    """Return a training of ours that is altered in one thing."""
-    variant = Variant(name, alteration, config, plan, in_parts=name == "ours")
+    """Return a training of ours that is altered in something."""
+    variant = Variant(name, alteration, config, plan, in_parts=in_parts)
     fit = partial(fit_ours, variant=variant)
-    return Candidate(name, "ours", about, fit, is_altered=name != "ours")
+    return Candidate(name, "ours", about, fit, altered_from=altered_from)
 
 
 def with_labels(share: float) -> list[Candidate]:
@@ -70,7 +72,7 @@ def with_labels(share: float) -> list[Candidate]:
             "floor",
             f"`statistics_tfidf` with {percent} % of the labels",
             partial(fit_statistics_and_tokens, label_share=share),
-            is_altered=True,
+            altered_from="statistics_tfidf",
         ),
         ours(
             f"ours_labels_{percent}",
@@ -80,14 +82,18 @@ def with_labels(share: float) -> list[Candidate]:
     ]
 
 
-def ours_learned(name: str, about: str, **losses: float) -> Candidate:
-    """Return a training of ours with a part of what it learns from changed."""
+def ours_learned(
+    name: str, about: str, *, backbone: BackboneName | None = None, **losses: float
+) -> Candidate:
+    """Return a training of ours, or with one backbone, with what it learns from changed."""
+    alone: dict[str, object] = {} if backbone is None else {"backbones": (backbone,)}
+    origin = "ours" if backbone is None else f"ours_{backbone}"
 
     def plan(shipped: TrainingPlan) -> TrainingPlan:
         changed = LossConfig(**(shipped.losses.model_dump() | losses))
-        return shipped.model_copy(update={"losses": changed})
+        return shipped.model_copy(update={"losses": changed, **alone})
 
-    return ours(name, f"`ours`, {about}", plan=plan)
+    return ours(name, f"`{origin}`, {about}", plan=plan, altered_from=origin)
 
 
 def ours_by(backbone: BackboneName, about: str) -> Candidate:
@@ -99,17 +105,42 @@ def ours_by(backbone: BackboneName, about: str) -> Candidate:
     return ours(f"ours_{backbone}", f"`ours`, {about} alone, better or not", plan=plan)
 
 
-ABLATIONS: tuple[Candidate, ...] = (
+TERMS: tuple[Candidate, ...] = (
     ours_learned("ours_without_hard_negatives", "no batch of look-alikes", hard_share=0),
     ours_learned("ours_without_pairs_apart", "both slices of a pair anywhere", apart_share=0),
     ours_learned("ours_without_spread", "no variance and covariance", spread_weight=0),
     ours_learned("ours_without_statistics_head", "habits not foretold", statistics_weight=0),
+    ours_learned("ours_without_matryoshka", "cut vectors not learned", matryoshka=False),
+)
+_slices_alone = partial(
+    ours_learned,
+    hard_share=0,
+    spread_weight=0,
+    statistics_weight=0,
+    next_event_weight=0,
+    matryoshka=False,
+)
+GRU = ours_by("gru", "the GRU")
+ABLATIONS: tuple[Candidate, ...] = (
+    *TERMS,
     ours_learned("ours_without_next_event", "next events not foretold", next_event_weight=0),
     ours_learned("ours_without_contrast", "no contrast between labels", contrast_weight=0),
-    ours_learned("ours_without_matryoshka", "cut vectors not learned", matryoshka=False),
     ours_by("twin", "the order-free network"),
-    ours_by("gru", "the GRU"),
+    GRU,
     ours_by("transformer", "the transformer"),
+)
+PARTS: tuple[Candidate, ...] = (
+    ours("ours", "as shipped (`.behavior_alone`: the learned block alone)", altered_from=None),
+    *TERMS,
+    _slices_alone("ours_without_terms", "nothing but slices anywhere", apart_share=0),
+    _slices_alone("ours_pairs_alone", "nothing but slices, half of the pairs apart"),
+    GRU,
+    ours_learned(
+        "ours_gru_without_next_event",
+        "next events not foretold",
+        backbone="gru",
+        next_event_weight=0,
+    ),
 )
 
 CANDIDATES: tuple[Candidate, ...] = (
@@ -205,6 +236,8 @@ CANDIDATES: tuple[Candidate, ...] = (
         "`.without_X`: vector and risk by some blocks; `.dims_N`: every block cut to its first N "
         "dimensions; `.same_kind`: blocks weighed for that purpose; `.whitened`: all directions of "
         "the same spread)",
+        altered_from=None,
+        in_parts=True,
     ),
     ours(
         "ours_sentences",
@@ -226,7 +259,7 @@ CANDIDATES: tuple[Candidate, ...] = (
         "ours",
         "`ours`, the target's column empty",
         fit_without_target,
-        is_altered=True,
+        altered_from="ours",
     ),
     ours(
         "ours_with_noise",
@@ -238,14 +271,14 @@ CANDIDATES: tuple[Candidate, ...] = (
 )
 
 
-def chosen(names: Sequence[str]) -> tuple[Candidate, ...]:
+def chosen(names: Sequence[str], among: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Return the candidates of these names, all if there are none.
 
     Raises:
         UsageError: If there is no candidate of a name.
     """
-    known = {candidate.name for candidate in CANDIDATES}
+    known = {candidate.name for candidate in among}
     for name in names:
         if name not in known:
             raise UsageError(f"there is no method {name}; there are {', '.join(sorted(known))}")
-    return tuple(candidate for candidate in CANDIDATES if not names or candidate.name in names)
+    return tuple(candidate for candidate in among if not names or candidate.name in names)

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.encoder.parts_render import parts_lines
 from benchmarks.encoder.scale_render import scale_lines
-from benchmarks.encoder.writing import interval, number, signed_interval, table
+from benchmarks.encoder.writing import number, signed_interval, spread_interval, table
 
 RESULTS_PATTERN = "encoder_*.json"
-QUALITY, SCALE = "encoder", "encoder_scale"  # themes of results
+QUALITY, SCALE, PARTS_THEME = "encoder", "encoder_scale", "encoder_parts"  # themes of results
 RESULTS, PAGE = Path(__file__).parents[1] / "results", Path(__file__).parents[1] / "encoder.md"
 
 Result = Mapping[str, Any]
@@ -26,7 +27,8 @@ HEAD = """\
 
 How good the encoder is, beside simple methods, published recipes, and itself with parts off.
 `lookalike bench encoder -o DIR` measures all of it; the results here name their commands.
-With `--scale` it measures speed and memory instead.
+With `--scale` it measures speed and memory instead, with `--parts` what the behavior network
+learns from.
 """
 NOTES = (
     "Nobody is judged who was learned from: where there is a cut, whoever is judged for risk was "
@@ -69,13 +71,18 @@ def main() -> None:
 def render(files: Sequence[Path]) -> str:
     """Return the page of these results."""
     found = [json.loads(path.read_text()) for path in files]
-    results = latest([result for result in found if result["theme"] == QUALITY])
+    results, parts = (
+        latest([result for result in found if result["theme"] == theme])
+        for theme in (QUALITY, PARTS_THEME)
+    )
     lines = [HEAD, *(f"- {note}" for note in NOTES), ""]
     for result in latest_scale(found):
         lines += scale_lines(result)
     for result in results:
         lines += study_lines(result)
-    lines += glossary(results)
+    for result in parts:
+        lines += parts_lines(result)
+    lines += glossary([*parts, *results])
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -150,7 +157,7 @@ def _table(task: Mapping[str, Any]) -> Iterator[str]:
     rows = []
     for row in task["rows"]:
         metrics = row["metrics"]
-        cells = [_name(row, task), _interval(metrics[main]), _lead(row, main, task)]
+        cells = [_name(row, task), spread_interval(metrics[main]), _lead(row, main, task)]
         if extra:
             cells.append(number(metrics["auc_answered"]["value"]))
         cells += [number(metrics[key]["value"]) for _, key in columns]
@@ -174,12 +181,6 @@ def _lead(row: Mapping[str, Any], main: str, task: Mapping[str, Any]) -> str:
         return ""
     text = signed_interval(lead)
     return f"**{text}**" if lead["low"] is not None and lead["low"] > 0 else text
-
-
-def _interval(figure: Mapping[str, Any]) -> str:
-    spread = figure["by_seed"]
-    seeds = f" ± {max(spread) - min(spread):.3f}".replace("0.", ".") if len(spread) > 1 else ""
-    return f"{interval(figure)}{seeds}"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from benchmarks.compact import compact
 from benchmarks.encoder.config import BenchmarkConfig
 from benchmarks.encoder.figures import Figures, figures_of
 from benchmarks.encoder.methods import Candidate, Fitted, Unanswerable
-from benchmarks.encoder.registry import CANDIDATES, chosen
-from benchmarks.encoder.render import RESULTS_PATTERN, render
+from benchmarks.encoder.registry import CANDIDATES, PARTS, chosen
+from benchmarks.encoder.render import PARTS_THEME, QUALITY, RESULTS_PATTERN, render
 from benchmarks.encoder.rows import Row, RowStore, pack_rankings
 from benchmarks.encoder.studies import Study, open_studies
 from benchmarks.encoder.tasks import Agenda, AnyTask, RiskTask, make_agenda
@@ -36,34 +36,37 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
         now: The date of the results.
         report: Told what goes on, line by line.
     """
-    candidates, written = chosen(config.methods), []
+    among = PARTS if config.parts else CANDIDATES
+    altered = {one.name: one.altered_from for one in among if one.altered_from is not None}
+    candidates, written = chosen(config.methods, among), []
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="encoder-") as name:
         for data, study in open_studies(config, Path(name), now=now):
             is_whole = study.name == data
             began = time.monotonic()
             store, agenda = RowStore(output / "rows" / study.name), make_agenda(study)
+            agenda = agenda.ranked() if config.parts else agenda
             store.claim({**config.identity(), "data": data, "users": len(study.people.user_ids)})
             for task in agenda.tasks:
                 store.write_task(task)
             for seed in config.seeds:
                 for candidate in candidates:
-                    if candidate.is_altered and not is_whole:
+                    if candidate.altered_from is not None and not is_whole:
                         continue
                     if candidate.is_seeded or seed == config.seeds[0]:
                         measure_candidate(study, agenda, candidate, seed, store, report)
-            tasks = [figures_of(task, store, study.config) for task in agenda.tasks]
+            tasks = [figures_of(task, store, study.config, altered) for task in agenda.tasks]
             result = {
-                "theme": "encoder",
+                "theme": PARTS_THEME if config.parts else QUALITY,
                 "data": data,
                 "study": study.name,
                 "measured_at": now.isoformat(timespec="seconds"),
                 **_circumstances(config, study, time.monotonic() - began),
-                "about": _about(tasks),
+                "about": _about(tasks, among),
                 "tasks": tasks,
                 "unmeasured": [vars(task) for task in agenda.unmeasured],
             }
-            path = output / result_name(study.name, now)
+            path = output / result_name(f"parts_{study.name}" if config.parts else study.name, now)
             write_atomic(path, compact(result).encode())
             written.append(path)
     page = output / "encoder.md"
@@ -130,11 +133,11 @@ def measure_task(
         store.write(task.name, row, arrays)
 
 
-def _about(tasks: Sequence[Figures]) -> dict[str, str]:
+def _about(tasks: Sequence[Figures], among: Sequence[Candidate]) -> dict[str, str]:
     """Return what the candidates are that have rows, in this run or an earlier one."""
     found = {row["candidate"] for task in tasks for row in task["rows"]}
     found |= {name for task in tasks for name in task["not_answered"]}
-    return {each.name: each.about for each in CANDIDATES if each.name in found}
+    return {each.name: each.about for each in among if each.name in found}
 
 
 def _silent(candidate: Candidate, method: str, seed: int, reason: str) -> Row:

@@ -33,6 +33,7 @@ CAMPAIGNS, GROUPS = "campaigns", "groups"
 BEHAVIOR = "split_halves_behavior_only"
 CAMPAIGNS_TITLE = "Campaigns: a violator finds another of the same campaign among all violators"
 GROUPS_TITLE = "Groups: an account finds another account of the same person"
+RETRIEVAL = frozenset({CAMPAIGNS, GROUPS, FULL, DISJOINT, BEHAVIOR})
 BEHAVIOR_TITLE = "Re-identification by behavior only: the halves again, without any targets"
 
 
@@ -99,6 +100,11 @@ class Agenda:
 
     tasks: tuple[AnyTask, ...]
     unmeasured: tuple[Unmeasured, ...]
+
+    def ranked(self) -> "Agenda":
+        """Return the tasks in which users are looked for."""
+        found = tuple(task for task in self.tasks if isinstance(task, RetrievalTask))
+        return Agenda(found, tuple(one for one in self.unmeasured if one.name in RETRIEVAL))
 
 
 def make_agenda(study: Study) -> Agenda:

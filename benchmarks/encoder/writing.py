@@ -35,6 +35,17 @@ def signed_interval(figure: Mapping[str, Any]) -> str:
     return f"{signed(figure['value'])} [{signed(figure['low'])}, {signed(figure['high'])}]"
 
 
+def spread_interval(figure: Mapping[str, Any]) -> str:
+    """Write a figure with its interval, and how far its seeds are apart where it has several."""
+    return f"{interval(figure)}{spread_of_seeds(figure)}"
+
+
+def spread_of_seeds(figure: Mapping[str, Any]) -> str:
+    """Write how far the seeds of a figure are apart; nothing where it has one."""
+    by_seed = figure["by_seed"]
+    return f" ± {number(max(by_seed) - min(by_seed))}" if len(by_seed) > 1 else ""
+
+
 def percent(share: float) -> str:
     """Write a share in percent, with as many places as small ones need."""
     return f"{share * 100:.3g} %"

@@ -20,6 +20,7 @@ CONFIG = EvaluationConfig(num_resamples=200)
 NUM_USERS = 60
 TESTED = make_batch({f"u{row:02}": at(range(1 + row % 4)) for row in range(NUM_USERS)})
 IS_POSITIVE = np.arange(NUM_USERS) % 3 == 0
+ALTERED = {"ours_short": "ours"}
 TASK = RiskTask("risk_first_3", "Risk", 3, TESTED, IS_POSITIVE, {"users": NUM_USERS})
 
 
@@ -75,7 +76,7 @@ def test_the_best_floor_is_the_measure_and_figures_are_those_of_scikit_learn(
     store: RowStore,
 ) -> None:
     answers = fill(store)
-    figures = figures_of(TASK, store, CONFIG)
+    figures = figures_of(TASK, store, CONFIG, ALTERED)
     assert figures["best_floor"] == "tfidf"
     assert [row["method"] for row in figures["rows"]] == ["count", "tfidf", "ours"]
     aucs = {name: roc_auc_score(IS_POSITIVE, answer) for name, answer in answers.items()}
@@ -99,7 +100,9 @@ def test_seeds_are_averaged_and_told_apart(store: RowStore) -> None:
     fill(store)
     second = said(1.0, 9)
     store.write(TASK.name, row_of("ours", "ours", seed=1), {"probability": second})
-    (row,) = (row for row in figures_of(TASK, store, CONFIG)["rows"] if row["method"] == "ours")
+    (row,) = (
+        row for row in figures_of(TASK, store, CONFIG, ALTERED)["rows"] if row["method"] == "ours"
+    )
     first = roc_auc_score(IS_POSITIVE, said(4.0, 3))
     other = roc_auc_score(IS_POSITIVE, second)
     assert row["seeds"] == [0, 1]
@@ -107,10 +110,41 @@ def test_seeds_are_averaged_and_told_apart(store: RowStore) -> None:
     assert row["metrics"]["auc"]["value"] == pytest.approx((first + other) / 2, abs=1e-5)
 
 
+def test_an_altered_training_is_compared_in_pairs_on_the_seeds_of_both(store: RowStore) -> None:
+    fill(store)
+    others = {("ours", 2): said(3.0, 4), ("ours_short", 0): said(2.0, 5)}
+    others[("ours_short", 1)] = said(0.0, 6)  # a seed that the unaltered training does not have
+    others |= {("ours.half", 2): said(1.0, 7), ("ours_short.half", 2): said(1.5, 8)}
+    others |= {("ours_short", 2): said(1.0, 9), ("ours_short.alone", 0): said(1.0, 10)}
+    for (name, seed), probability in others.items():
+        store.write(TASK.name, row_of(name, "ours", seed), {"probability": probability})
+    rows = {row["method"]: row for row in figures_of(TASK, store, CONFIG, ALTERED)["rows"]}
+    gaps = [
+        roc_auc_score(IS_POSITIVE, others["ours_short", seed]) - roc_auc_score(IS_POSITIVE, before)
+        for seed, before in ((0, said(4.0, 3)), (2, others["ours", 2]))
+    ]
+    assert rows["ours_short"]["altered_from"] == "ours"
+    lead = rows["ours_short"]["lead_on_unaltered"]["auc"]
+    assert lead["by_seed"] == pytest.approx(gaps, abs=2e-5)
+    assert lead["value"] == pytest.approx(np.mean(gaps), abs=2e-5)
+    assert lead["low"] < lead["value"] < lead["high"] < 0
+    assert rows["ours_short.half"]["altered_from"] == "ours.half"
+    for name in ("tfidf", "ours", "ours.half", "ours_short.alone"):
+        assert "lead_on_unaltered" not in rows[name]
+
+
+def test_without_a_floor_there_is_no_lead_on_one(store: RowStore) -> None:
+    for name, strength in (("ours", 4.0), ("ours_short", 2.0)):
+        store.write(TASK.name, row_of(name, "ours"), {"probability": said(strength, 3)})
+    figures = figures_of(TASK, store, CONFIG, ALTERED)
+    assert figures["best_floor"] is None
+    assert [row["lead_on_best_floor"] for row in figures["rows"]] == [{}, {}]
+
+
 def test_a_method_without_an_answer_says_why(store: RowStore) -> None:
     fill(store)
     store.write(TASK.name, row_of("ours_labels_1", "ours", why_not="too few labels"), {})
-    figures = figures_of(TASK, store, CONFIG)
+    figures = figures_of(TASK, store, CONFIG, ALTERED)
     assert figures["not_answered"] == {"ours_labels_1": "too few labels"}
 
 
@@ -130,7 +164,7 @@ def test_rankings_are_measured_both_ways(tmp_path: Path) -> None:
     assert np.array_equal(unpack_ranking(arrays, CORRECTED).rank_Q, corrected.rank_Q)
     store = RowStore(tmp_path)
     store.write(task.name, row_of("tfidf", "floor"), arrays)
-    (row,) = figures_of(task, store, CONFIG)["rows"]
+    (row,) = figures_of(task, store, CONFIG, ALTERED)["rows"]
     value = {key: figure["value"] for key, figure in row["metrics"].items()}
     assert value["hit_at_1"] == 0.25
     assert value["hit_at_10"] == 0.75
