@@ -22,6 +22,7 @@ from embedder.evaluation.sample import owners
 from store.sequences import SequenceBatch
 
 SHOWN_MIN = 0.5  # of a class that shows a sign
+RANK_DIGITS = 9
 BETRAYS_MAX, SUSPECT_MAX = 0.02, 0.05  # of the other class that shows it too
 SIGNS_MAX = 32  # values of a column that are looked at closely
 
@@ -107,9 +108,10 @@ class Sign:
         return self.shown.value >= SHOWN_MIN and self.wrong.value <= SUSPECT_MAX
 
     @property
-    def rank(self) -> tuple[bool, bool, float]:
-        """Larger for the more telling of two."""
-        return self.betrays, self.is_suspect, self.shown.value - self.wrong.value
+    def rank(self) -> tuple[bool, bool, float, bool]:
+        """Larger for the more telling of two; what is there, where its lack tells as much."""
+        telling = round(self.shown.value - self.wrong.value, RANK_DIGITS)
+        return self.betrays, self.is_suspect, telling, not self.is_absence
 
     @property
     def text(self) -> str:
