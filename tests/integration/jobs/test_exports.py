@@ -133,7 +133,17 @@ def test_features_of_a_past_time_are_those_of_a_build_of_that_time(
     (workspace / "live.json").unlink()
     invoke("rebuild", "--as-of", "2025-05-10", "-w", workspace)
     invoke("export", "features", "-o", live, "-w", workspace)
-    assert pq.read_table(past).equals(pq.read_table(live))
+    assert_same_but_for_rounding(pq.read_table(past), pq.read_table(live))
+
+
+def assert_same_but_for_rounding(one: pa.Table, other: pa.Table) -> None:
+    """Products are rounded by how many users are embedded together, on some processors."""
+    assert one.schema.equals(other.schema)
+    for name in one.column_names:
+        if pa.types.is_floating(one.schema.field(name).type):
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=2e-5, err_msg=name)
+        else:
+            assert one[name].equals(other[name]), name
 
 
 def test_features_of_a_time_before_any_model_are_refused_with_the_remedy(
