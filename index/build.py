@@ -273,7 +273,7 @@ def slices_of(
     """
     indexes = None
     if approximate is not None and manifest.costs is not None:
-        indexes = SliceIndexes(everyone, approximate, manifest.costs, manifest.config)
+        indexes = SliceIndexes(everyone, entries, manifest.costs, manifest.config)
     return SliceCache(
         table,
         everyone,

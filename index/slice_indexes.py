@@ -11,13 +11,13 @@ Shape key: `N` users, `M` entries of a slice, `Q` queries, `D` dimensions.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.costs import SearchCosts
+from index.distinct import Entries
 from index.effort import Effort
 from index.exact import ExactIndex
 from index.ivf import FileKind, InvertedFile, lists_bytes
@@ -29,13 +29,12 @@ from index.tuning import (
     Questions,
     answered,
     ask_beside,
-    halfway,
     microseconds,
     quality_if_reached,
     reaches,
     tune,
 )
-from index.vectors import Rows, Vectors
+from index.vectors import Rows
 
 KINDS: tuple[FileKind, ...] = ("ivf_flat", "ivf_sq8", "ivf_rabitq")
 """Quickest first: of 128 dimensions they take 526, 154 and 41 bytes an entry."""
@@ -57,13 +56,13 @@ class SliceIndexes:
 
     Attributes:
         everyone: Exact view of all users.
-        approximate: Approximate view of all users.
-        costs: What searches of these cost.
+        entries: Which of them share a vector.
+        costs: What searches of everyone cost.
         config: The target, and how to tune for it; one thread makes an index, whatever it says.
     """
 
     everyone: ExactIndex
-    approximate: ApproximateIndex
+    entries: Entries
     costs: SearchCosts
     config: IndexConfig
 
@@ -91,7 +90,7 @@ class SliceIndexes:
             search: Searches these rows exactly, and returns rows of the build.
             kind: How vectors are kept.
         """
-        entries = self.approximate.entries.only(rows_M)
+        entries = self.entries.only(rows_M)
         lists = InvertedFile.build(
             self.everyone.vectors_ND,
             entries,
@@ -140,31 +139,23 @@ class SliceIndexes:
     def _asked_within(self, rows_M: Rows, search: ExactSearch) -> Questions:
         """Ask for users who pass and points beside them."""
         generator = self._generator(1)
-        drawn = sample_rows(len(rows_M), num=self._num_users, generator=generator)
+        num = -(-self.config.tuning_queries // 2)
+        drawn = sample_rows(len(rows_M), num=num, generator=generator)
         return ask_beside(
             self.everyone, rows_M[drawn], search, 2 * len(rows_M), generator=generator
         )
 
     def _asked_anywhere(self, search: ExactSearch) -> Questions:
-        """Ask for users, whoever they are, and points beside them."""
-        query_QD, own_Q = self._queries_anywhere
-        found = search(query_QD, k=K_MAX + 1)
-        return answered(query_QD, own_Q, found, 2 * self.everyone.num_vectors)
+        """Ask for users, whoever they are: most have no part in the index, as newcomers have not.
 
-    @cached_property
-    def _queries_anywhere(self) -> tuple[Vectors, Rows]:
-        """Queries from anywhere, and the rows of those that are stored; the same for all slices."""
-        generator = self._generator(0)
-        rows_Q = sample_rows(self.everyone.num_vectors, num=self._num_users, generator=generator)
-        stored = np.ascontiguousarray(self.everyone.vectors_ND[rows_Q])
-        near = self.approximate.search(stored, k=DEPTHS[0] + 1)
-        between = halfway(self.everyone, stored, near.rows_QK, generator=generator)
-        own_Q = np.concatenate([rows_Q, np.full(len(between), -1)])
-        return np.concatenate([stored, between]), own_Q
-
-    @property
-    def _num_users(self) -> int:
-        return -(-self.config.tuning_queries // 2)
+        Points beside them would only be easier to find the way from.
+        """
+        num_users = self.everyone.num_vectors
+        rows_Q = sample_rows(
+            num_users, num=self.config.tuning_queries, generator=self._generator(0)
+        )
+        query_QD = np.ascontiguousarray(self.everyone.vectors_ND[rows_Q])
+        return answered(query_QD, rows_Q, search(query_QD, k=K_MAX + 1), num_users)
 
     def _generator(self, number: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, self.config.tuning_queries, number])

@@ -122,25 +122,19 @@ def ask_beside(
     """
     stored = np.ascontiguousarray(exact.vectors_ND[rows_Q])
     near = search(stored, k=max(DEPTHS) + 1)
-    between = halfway(exact, stored, near.rows_QK[:, : DEPTHS[0] + 1], generator=generator)
-    further = search(between, k=max(DEPTHS) + 1)
+    partner = near.rows_QK[:, : DEPTHS[0] + 1]
+    chosen = generator.integers(0, (partner >= 0).sum(axis=1))
+    between = stored + exact.vectors_ND[partner[np.arange(len(partner)), chosen]]
+    length = np.linalg.norm(between, axis=1, keepdims=True)
+    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored)
+    further = search(np.ascontiguousarray(between), k=max(DEPTHS) + 1)
     found = Neighbors(
         np.concatenate([near.rows_QK, further.rows_QK]),
         np.concatenate([near.score_QK, further.score_QK]),
     )
     own_Q = np.concatenate([rows_Q, np.full(len(between), -1)])
-    return answered(np.concatenate([stored, between]), own_Q, found, population)
-
-
-def halfway(
-    exact: ExactIndex, stored_QD: Vectors, near_QK: Rows, *, generator: np.random.Generator
-) -> Vectors:
-    """Return a unit vector between each stored one and one of its neighbors, itself if alone."""
-    chosen = generator.integers(0, (near_QK >= 0).sum(axis=1))
-    between = stored_QD + exact.vectors_ND[near_QK[np.arange(len(near_QK)), chosen]]
-    length = np.linalg.norm(between, axis=1, keepdims=True)
-    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored_QD)
-    return np.ascontiguousarray(between, dtype=np.float32)
+    query_QD = np.concatenate([stored, between]).astype(np.float32)
+    return answered(query_QD, own_Q, found, population)
 
 
 def answered(query_QD: Vectors, own_Q: Rows, found: Neighbors, population: int) -> Questions:

@@ -91,13 +91,12 @@ def build_of(folder: str, vectors: Vectors, violators: list[int]) -> Build:
 
 def with_own_indexes(build: Build, condition: Filter, *, known_violators: bool) -> Build:
     """Return the build when it has made an index of the slice, if one was proven."""
-    assert build.approximate is not None
     slices = SliceCache(
         FilterTable(build.users),
         build.everyone,
         build.entries,
         max_bytes=2**24,
-        indexes=SliceIndexes(build.everyone, build.approximate, SCANS_ARE_DEAR, WHOLE_SAMPLE),
+        indexes=SliceIndexes(build.everyone, build.entries, SCANS_ARE_DEAR, WHOLE_SAMPLE),
     )
     for _ in range(2):
         slices.get(condition, known_violators=known_violators)

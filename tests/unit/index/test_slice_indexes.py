@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.distinct import group_identical
 from index.exact import ExactIndex
-from index.hnsw import HnswIndex
 from index.slice_indexes import KINDS, SliceIndexes
 from index.slices import Slice
 from index.vectors import Rows, Vectors
@@ -19,9 +17,7 @@ SCANS_ARE_DEAR = SearchCosts(exact_us=1e9, exact_row_us=1, approximate_us=1, app
 
 
 def makes_of(vectors: Vectors) -> SliceIndexes:
-    entries, exact = group_identical(vectors), ExactIndex(vectors)
-    graph = HnswIndex.build(vectors, entries, CONFIG)
-    return SliceIndexes(exact, ApproximateIndex(entries, graph), SCANS_ARE_DEAR, CONFIG)
+    return SliceIndexes(ExactIndex(vectors), group_identical(vectors), SCANS_ARE_DEAR, CONFIG)
 
 
 def half_about(vectors: Vectors, row: int) -> Slice:

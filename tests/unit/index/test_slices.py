@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 from index.answers import Filter
-from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.filters import FilterTable
-from index.hnsw import HnswIndex
 from index.ivf import FileKind, InvertedFile
 from index.slice_indexes import SliceIndexes
 from index.slices import MAKINGS_MAX, SliceCache
@@ -28,11 +26,10 @@ EXACT = ExactIndex(VECTORS, np.linspace(0, 0.2, NUM, dtype=np.float32))
 ENTRIES = group_identical(VECTORS)
 TABLE = FilterTable(UserTable.of(conform_users(users_table(NUM))))
 CONFIG = IndexConfig(tuning_queries=400, recall_target=0.98, poor_share_target=0.02)
-GRAPH = HnswIndex.build(VECTORS, ENTRIES, CONFIG, penalty_N=EXACT.penalty_N)
 SCANNED_UP_TO_1_000 = SearchCosts(
     exact_us=0, exact_row_us=300, approximate_us=200_000, approximate_hit_us=0
 )
-INDEXES = SliceIndexes(EXACT, ApproximateIndex(ENTRIES, GRAPH), SCANNED_UP_TO_1_000, CONFIG)
+INDEXES = SliceIndexes(EXACT, ENTRIES, SCANNED_UP_TO_1_000, CONFIG)
 FEW, MANY = Filter(max_events=900), Filter(min_events=901)
 SECONDS_MAX = 120.0
 
@@ -55,7 +52,7 @@ class Making(SliceIndexes):
 
 
 def making(first: Callable[[], None] = lambda: None) -> Making:
-    return Making(EXACT, INDEXES.approximate, INDEXES.costs, CONFIG, first)
+    return Making(EXACT, ENTRIES, INDEXES.costs, CONFIG, first)
 
 
 def assert_set(event: Event) -> None:
