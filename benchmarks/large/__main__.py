@@ -49,6 +49,8 @@ def result_name(config: LargeConfig, now: datetime) -> str:
     facts = machine()
     processor = re.sub(r"[^a-z0-9]+", "-", str(facts["processor"]).lower()).strip("-")
     size = f"{config.users // 1000}k-users-{config.dim}-dims"
+    if config.kind != "auto":
+        size += f"-{config.kind.replace('_', '-')}"
     return f"large_{size}_{processor}-{facts['cores']}-cores_{now:%Y-%m-%d}.json"
 
 

@@ -65,7 +65,7 @@ def write_page(files: Sequence[Path], path: Path) -> None:
 def page_text(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the page; the largest build is told part by part."""
     latest = {
-        (result["config"]["users"], result["config"]["dim"]): result
+        tuple(result["config"][name] for name in ("users", "dim", "kind")): result
         for result in sorted(results, key=lambda one: str(one["measured_at"]))
     }
     ordered = [latest[size] for size in sorted(latest)]
@@ -96,7 +96,8 @@ def _figures(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     build, served = result["build"], result["served"]
     num_users, peak = result["config"]["users"], build["peak"]
     file_bytes = sum(build["files"].values())
-    yield "index, as the build chose it", f"`{build['index']}`"
+    named = " (named in the settings)" if result["config"]["kind"] != "auto" else ""
+    yield "index, as the build chose it", f"`{build['index']}`{named}"
     for judged in result["recall"]:
         name = f"recall@{judged['k']} (failed of {judged['num_queries']:,})"
         yield name, f"{judged['recall']:.4f} ({judged['failed']})"
