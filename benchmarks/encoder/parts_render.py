@@ -38,7 +38,10 @@ def parts_lines(result: Result) -> Iterator[str]:
         "was made of, on the same users and seeds, with its interval over users and behind ± how "
         "far its seeds are apart."
     )
-    yield "Bold is beyond chance and beyond how far the seeds of the unaltered one are apart.\n"
+    yield (
+        "Bold is beyond chance and beyond how far the seeds of the unaltered one are apart, which "
+        "takes two.\n"
+    )
     queries = (f"{TITLES[task['name']]} {task['counts']['queries']:,}" for task in tasks)
     yield f"Queries: {', '.join(queries)}.\n"
     for title, ending in (("Behavior block alone", BEHAVIOR_ALONE), ("Whole vector", "")):
@@ -68,8 +71,11 @@ def _cell(rows: Mapping[str, Row], name: str, metric: str) -> str:
 
 
 def is_beyond_seeds(row: Row, unaltered: Row, metric: str) -> bool:
-    """Tell whether a difference is beyond chance, and beyond how far the unaltered's seeds are."""
+    """Tell whether a difference is beyond chance, and beyond how far the unaltered's seeds are.
+
+    One seed can't tell that.
+    """
     lead, by_seed = row["lead_on_unaltered"][metric], unaltered["metrics"][metric]["by_seed"]
-    if lead["low"] is None or lead["low"] <= 0 <= lead["high"]:
+    if len(by_seed) < 2 or lead["low"] is None or lead["low"] <= 0 <= lead["high"]:
         return False
     return bool(abs(lead["value"]) > max(by_seed) - min(by_seed))

@@ -14,10 +14,12 @@ from embedder.evaluation.policy_precision import measure_policies
 
 Change = Callable[[dict[str, Any]], None]
 
+PARTS = "encoder_parts_*.json"  # no result of the card
+
 
 def changed(folder: Path, pattern: str, change: Change) -> list[Path]:
     """Copy the committed results of a pattern, each changed."""
-    for source in RESULTS.glob(pattern):
+    for source in set(RESULTS.glob(pattern)) - set(RESULTS.glob(PARTS)):
         result = json.loads(source.read_text())
         change(result)
         (folder / source.name).write_text(json.dumps(result))

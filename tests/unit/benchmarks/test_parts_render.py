@@ -81,6 +81,12 @@ def test_a_difference_within_chance_or_within_the_seeds_is_not_beyond() -> None:
     }
 
 
+def test_one_seed_is_beyond_nothing() -> None:
+    far = altered("ours_without_spread", "ours", -0.3)
+    assert is_beyond_seeds(far, row("ours", 0.7, 0.7), METRIC)
+    assert not is_beyond_seeds(far, row("ours", 0.7), METRIC)
+
+
 def test_a_study_keeps_the_table_of_all_its_methods(tmp_path: Path) -> None:
     """The later result of the parts takes the place of no other."""
     (whole,) = sorted(RESULTS.glob("encoder_git-identities_amd*.json"))
