@@ -212,17 +212,21 @@ def tune(
     *,
     effort_max: int,
 ) -> tuple[ApproximateIndex, Quality]:
-    """Return the index with the least effort, from its own on, for the target at each depth.
+    """Return the index with the least effort, from its own on, for the target at every depth.
 
-    Where even `effort_max` does not reach it, that is taken and the quality tells it.
+    Ten neighbors get the effort that a hundred need. With what they need themselves, newcomers
+    find fewer: stored users and points beside them are easier. Where even `effort_max` does not
+    reach the target, that is taken and the quality tells it.
     """
     tuner = _Tuner(exact, index, questions, config, effort_max)
-    effort, efforts, recalls = 1, [], {}
+    effort = 1
     for k in DEPTHS:
         least = max(effort, index.inner.effort.at(k))
-        effort, recalls[k] = tuner.proven(tuner.about_least(least, k=k), k=k)
-        efforts.append(effort)
-    tuned = index.with_effort(Effort(*efforts))
+        effort, recall = tuner.proven(tuner.about_least(least, k=k), k=k)
+    recalls = {k: recall_of(exact, index, questions, k=k, effort=effort) for k in DEPTHS[:-1]} | {
+        DEPTHS[-1]: recall
+    }
+    tuned = index.with_effort(Effort.same(effort))
     return tuned, quality_from(recalls, questions, confidence=config.confidence)
 
 
