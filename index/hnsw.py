@@ -14,7 +14,6 @@ import numpy as np
 from index.approximate import ApproximateKind
 from index.config import IndexConfig
 from index.distinct import Entries
-from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.hubness import augment_gallery, augment_queries
@@ -39,7 +38,7 @@ class HnswIndex:
     graph: Any
     dim: int
     square_length: float
-    effort: Effort
+    effort: int
     num_threads: int
 
     @classmethod
@@ -68,8 +67,7 @@ class HnswIndex:
                 part = augment_gallery(part, penalty_N[rows], penalty_max=penalty_max)
             graph.add(part)
         square_length = _square_length(penalty_N)
-        effort = Effort.same(config.ef_search)
-        return cls(graph, dim, square_length, effort, config.search_threads)
+        return cls(graph, dim, square_length, config.ef_search, config.search_threads)
 
     def save(self, directory: Path) -> None:
         """Write the graph.
@@ -86,7 +84,7 @@ class HnswIndex:
         *,
         dim: int,
         penalty_N: Floats | None,
-        effort: Effort,
+        effort: int,
         num_threads: int,
     ) -> "HnswIndex":
         """Map what `save` wrote into memory, so that processes share it.
@@ -114,7 +112,7 @@ class HnswIndex:
         """One: the graph holds the vectors."""
         return 1
 
-    def with_effort(self, effort: Effort) -> "HnswIndex":
+    def with_effort(self, effort: int) -> "HnswIndex":
         """Return the same graph, searched with another beam."""
         return replace(self, effort=effort)
 
@@ -130,7 +128,7 @@ class HnswIndex:
         query = np.ascontiguousarray(query_QD)
         if self.graph.d != self.dim:
             query = augment_queries(query_QD)
-        beam = _beam(max(k, effort or self.effort.at(k)))
+        beam = _beam(max(k, effort or self.effort))
         if len(query) > 1:  # OpenMP keeps this number per calling thread
             faiss.omp_set_num_threads(self.num_threads)
         distance_QK, entry_QK = self.graph.search(query, k, params=beam)
@@ -149,7 +147,7 @@ def _square_length(penalty_N: Floats | None) -> float:
     return 1.0 + _penalty_max(penalty_N) ** 2
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _beam(ef_search: int) -> Any:
     """Return the parameters of a search, which nobody changes, so that threads may share them."""
     return faiss.SearchParametersHNSW(efSearch=ef_search)  # type: ignore[attr-defined]  # not in its stubs

@@ -8,9 +8,9 @@ import ctypes
 import os
 import resource
 import sys
-import threading
 from pathlib import Path
-from typing import Self
+
+from benchmarks.watching import Watcher
 
 MB, KB_PER_MB = 2**20, 2**10
 PR_SET_CHILD_SUBREAPER = 36
@@ -41,25 +41,15 @@ def children_mb() -> float:
     return sum(_proportional_mb(process) for process in descendants(os.getpid()))
 
 
-class ChildrenPeak:
+class ChildrenPeak(Watcher):
     """Watches, while it is entered, how much the processes below this one hold at most."""
 
     def __init__(self) -> None:
+        super().__init__(self._keep_highest, seconds=WATCH_SECONDS)
         self.mb = 0.0
-        self._done = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._watcher.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(WATCH_SECONDS):
-            self.mb = max(self.mb, children_mb())
+    def _keep_highest(self) -> None:
+        self.mb = max(self.mb, children_mb())
 
 
 def reap_daemons() -> None:

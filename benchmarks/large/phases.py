@@ -5,14 +5,15 @@ rebuild runs. Linux tells of memory in `/proc`: anonymous pages are the process'
 mapped files are shared with whoever maps them too, and the system may drop them.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from unittest.mock import patch
+
+from benchmarks.watching import Watcher
 
 WATCH_SECONDS = 0.05
 
@@ -26,23 +27,14 @@ def memory_kb(process: int | str = "self") -> dict[str, int]:
     return {name.rstrip(":"): int(value) for name, value, _ in fields}
 
 
-class Phases:
+class Phases(Watcher):
     """Watches, while it is entered, seconds, processor time and memory of each phase."""
 
     def __init__(self) -> None:
+        super().__init__(self._note, seconds=WATCH_SECONDS)
         self._facts: dict[str, Facts] = {}
         self._open: list[str] = []
         self._peak = {"anonymous_mb": 0, "mapped_mb": 0, "resident_mb": 0}
-        self._done = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._watcher.join()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -55,7 +47,7 @@ class Phases:
         try:
             yield
         finally:
-            self._look()
+            self._note()
             self._open.remove(name)
             facts["seconds"] = round(facts["seconds"] + time.perf_counter() - began, 3)
             facts["cpu_seconds"] = round(facts["cpu_seconds"] + time.process_time() - cpu_began, 3)
@@ -85,11 +77,7 @@ class Phases:
 
         return told
 
-    def _watch(self) -> None:
-        while not self._done.wait(WATCH_SECONDS):
-            self._look()
-
-    def _look(self) -> None:
+    def _note(self) -> None:
         kb = memory_kb()
         now = {
             "anonymous_mb": round(kb["RssAnon"] / 1024),
