@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 import numpy as np
 
 from index.distinct import Entries
-from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.vectors import Floats, Neighbors, Rows, Vectors, ties_by_row
 
@@ -42,8 +41,8 @@ class EntryIndex(Protocol):
         ...
 
     @property
-    def effort(self) -> Effort:
-        """What a search spends where it names nothing."""
+    def effort(self) -> int:
+        """What a search spends where it names nothing: the beam of a graph, lists to probe."""
         ...
 
     @property
@@ -51,7 +50,7 @@ class EntryIndex(Protocol):
         """Candidates scored again, exactly, for each neighbor; 1 where scores are exact anyway."""
         ...
 
-    def with_effort(self, effort: Effort) -> "EntryIndex":
+    def with_effort(self, effort: int) -> "EntryIndex":
         """Return the same index, searched with another effort."""
         ...
 
@@ -96,7 +95,7 @@ class ApproximateIndex:
         """D of the queries."""
         return self.inner.dim
 
-    def with_effort(self, effort: Effort) -> "ApproximateIndex":
+    def with_effort(self, effort: int) -> "ApproximateIndex":
         """Return the same index, searched with another effort."""
         return ApproximateIndex(self.entries, self.inner.with_effort(effort))
 

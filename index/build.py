@@ -339,8 +339,7 @@ def _promise(
         num_distinct=indexed.entries.num_entries,
         dim=build.vectors_ND.shape[1],
         index=alone if approximate is None else approximate.inner.kind,
-        effort=None if approximate is None else approximate.inner.effort.at_10,
-        effort_at_100=None if approximate is None else approximate.inner.effort.at_100,
+        effort=None if approximate is None else approximate.inner.effort,
         refine=None if approximate is None else approximate.inner.refine,
         choice=indexed.chosen.choice,
         costs=indexed.costs,
@@ -378,15 +377,14 @@ def _load_approximate(
 ) -> ApproximateIndex | None:
     if manifest.index == "exact" or manifest.index == "milvus":
         return None
-    effort = manifest.tuned_effort
-    if effort is None or manifest.refine is None:
+    if manifest.effort is None or manifest.refine is None:
         return None
     return load_index(
         manifest.index,
         directory,
         everyone,
         entries,
-        effort=effort,
+        effort=manifest.effort,
         refine=manifest.refine,
         num_threads=search_threads,
     )

@@ -9,7 +9,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     """An index that was built and tuned, and what it showed.
 
     Attributes:
-        effort: Beam width or lists probed for ten neighbors; `effort_at_100` for a hundred.
+        effort: Beam width or lists probed.
         refine: Candidates scored again for each neighbor, 1 for none.
         recall_at_10: Mean over the queries; `..._bound` is its lower bound, `..._100` likewise.
         num_poor: Queries with a recall below .5 among `num_queries`.
@@ -21,7 +21,6 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
 
     kind: ApproximateKind
     effort: int
-    effort_at_100: int | None = None
     refine: int
     recall_at_10: float
     recall_at_10_bound: float

@@ -19,7 +19,7 @@ from index.choice import Candidate, Choice
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.exact import ExactIndex
-from index.ivf import InvertedFile
+from index.ivf import REFINE_WIDER, InvertedFile
 from index.kinds import build_index, effort_max
 from index.tuning import (
     TIMED_QUERIES,
@@ -35,7 +35,6 @@ from index.tuning import (
 AUTO_KINDS: tuple[LocalKind, ...] = ("ivf_rabitq", "hnsw")
 EXACT_TIMED = 7
 IN_MILVUS = "the settings name Milvus"
-REFINE_WIDER = 4
 QUICK_SHARE = 0.1
 """Of an exact query's time: who is that quick needs no other kind to be tried."""
 
@@ -160,8 +159,7 @@ def _shown(
     timed = questions.part(TIMED_QUERIES).query_QD
     return index, Candidate(
         kind=inner.kind,
-        effort=inner.effort.at_10,
-        effort_at_100=inner.effort.at_100,
+        effort=inner.effort,
         refine=inner.refine,
         recall_at_10=quality.recall[10],
         recall_at_10_bound=quality.recall_bound[10],

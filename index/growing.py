@@ -13,7 +13,6 @@ import faiss
 import numpy as np
 
 from index.config import IndexConfig
-from index.effort import Effort
 from index.hnsw import EXTRA_DIMS, HnswIndex
 from index.hubness import augment_gallery
 from index.vectors import Floats, Vectors
@@ -52,4 +51,4 @@ def grow_graph(
     faiss.omp_set_num_threads(1)
     graph.add(np.ascontiguousarray(added_ED))
     square_length = 1.0 if penalty_E is None else 1.0 + PENALTY_MAX**2
-    return HnswIndex(graph, dim, square_length, Effort.same(effort), 1)
+    return HnswIndex(graph, dim, square_length, effort, 1)

@@ -24,7 +24,6 @@ from index.approximate import ApproximateKind
 from index.centroids import ITERATIONS, learn_centroids
 from index.config import IndexConfig
 from index.distinct import Entries
-from index.effort import Effort
 from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.mapped_lists import map_lists, scan_of, write_lists
@@ -45,6 +44,8 @@ TWO_LEVELS_FROM = 1_000
 """Lists from which a k-means of all of them is most of the cost of a build."""
 PROBES = 4
 REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
+REFINE_WIDER = 4
+"""Times as many candidates, where those miss the target at every effort."""
 ADD_BYTES = 32 * 2**20
 
 
@@ -64,7 +65,7 @@ class InvertedFile:
     file: Any
     file_kind: FileKind
     scores: ExactScores
-    effort: Effort
+    effort: int
     refine: int
     num_threads: int
 
@@ -101,7 +102,7 @@ class InvertedFile:
             for block in row_blocks(len(rows_E), width * 4, block_bytes=ADD_BYTES):
                 file.add(widened(rows_E[block]))
         scores = ExactScores(vectors_ND, rows_E, penalty_N)
-        effort = Effort.same(min(PROBES, num_lists))
+        effort = min(PROBES, num_lists)
         return cls(file, kind, scores, effort, REFINE[kind], config.search_threads)
 
     def save(self, directory: Path) -> None:
@@ -120,7 +121,7 @@ class InvertedFile:
         scores: ExactScores,
         *,
         kind: FileKind,
-        effort: Effort,
+        effort: int,
         refine: int,
         num_threads: int,
     ) -> "InvertedFile":
@@ -161,7 +162,7 @@ class InvertedFile:
         """Return the same lists in memory that fits them: they grew beyond it, up to twice."""
         return replace(self, file=faiss.clone_index(self.file))
 
-    def with_effort(self, effort: Effort) -> "InvertedFile":
+    def with_effort(self, effort: int) -> "InvertedFile":
         """Return the same lists, of which another number is probed."""
         return replace(self, effort=effort)
 
@@ -183,7 +184,7 @@ class InvertedFile:
             query = np.hstack([query, np.zeros((len(query), 1), dtype=np.float32)])
         wanted, last = num_candidates(k, self.refine), min(k, self.num_entries) - 1
         faiss.omp_set_num_threads(self.num_threads if len(query) > 1 else 1)
-        probes = min(effort or self.effort.at(k), self.effort_max)
+        probes = min(effort or self.effort, self.effort_max)
         while True:
             _, entry_QC = self.file.search(query, wanted, params=_probing(self.file_kind, probes))
             if probes == self.effort_max or (entry_QC[:, last] >= 0).all():
@@ -282,7 +283,7 @@ def _empty_file(kind: FileKind, width: int, num_lists: int, seed: int) -> Any:
     return lists if transform is None else faiss.IndexPreTransform(transform, lists)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _probing(kind: FileKind, probes: int) -> Any:
     """Return the parameters of a search; they are only read, so threads may share them."""
     library: Any = faiss  # its stubs lack these

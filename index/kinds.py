@@ -11,7 +11,6 @@ import numpy as np
 from index.approximate import ApproximateIndex, EntryIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries
-from index.effort import Effort
 from index.exact import ExactIndex
 from index.hnsw import HnswIndex
 from index.ivf import InvertedFile
@@ -58,7 +57,7 @@ def load_index(
     exact: ExactIndex,
     entries: Entries,
     *,
-    effort: Effort,
+    effort: int,
     refine: int,
     num_threads: int,
 ) -> ApproximateIndex:

@@ -19,7 +19,6 @@ from index.approximate import IndexKind
 from index.choice import Choice
 from index.config import IndexConfig
 from index.costs import SearchCosts
-from index.effort import Effort
 from index.errors import BuildCorrupt, BuildIncompatible
 from store.durable import sha256_file, write_atomic
 
@@ -58,9 +57,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         index: What finds neighbors among everyone.
-        effort: Beam width or lists probed that reached the recall target for ten neighbors; None
-            if exact.
-        effort_at_100: The same for a hundred; None if it is `effort`, as in older builds.
+        effort: Beam width or lists probed that reached the recall target; None if exact.
         refine: Candidates scored again for each neighbor, 1 for none; None if exact.
         choice: Why the build is searched so, and what was measured.
         purposes: Purpose to block to weight, where queries may be weighted otherwise.
@@ -82,7 +79,6 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     dim: int
     index: IndexKind
     effort: int | None
-    effort_at_100: int | None = None
     refine: int | None
     choice: Choice
     costs: SearchCosts | None = None
@@ -92,13 +88,6 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     config: IndexConfig
     made_with: dict[str, Any]
     files: dict[str, FileSpec]
-
-    @property
-    def tuned_effort(self) -> Effort | None:
-        """What a search spends where it names nothing."""
-        if self.effort is None:
-            return None
-        return Effort(self.effort, self.effort_at_100 or self.effort)
 
 
 def describe_files(directory: Path) -> dict[str, FileSpec]:

@@ -18,9 +18,8 @@ from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.distinct import Entries
-from index.effort import Effort
 from index.exact import ExactIndex
-from index.ivf import FileKind, InvertedFile, lists_bytes
+from index.ivf import REFINE_WIDER, FileKind, InvertedFile, lists_bytes
 from index.recall import sample_rows
 from index.tuning import (
     DEPTHS,
@@ -39,7 +38,6 @@ from index.vectors import Rows
 KINDS: tuple[FileKind, ...] = ("ivf_flat", "ivf_sq8", "ivf_rabitq")
 """Quickest first: of 128 dimensions they take 526, 154 and 41 bytes an entry."""
 K_MAX = max(DEPTHS)
-REFINE_WIDER = 4
 
 
 @dataclass(frozen=True)
@@ -122,8 +120,7 @@ class SliceIndexes:
             if not reaches(quality, self.config):
                 return None
             efforts.append(index.inner.effort)
-        effort = Effort(max(one.at_10 for one in efforts), max(one.at_100 for one in efforts))
-        index = index.with_effort(effort)
+        effort = index.inner.effort
         for questions, proven in zip(asked, efforts, strict=True):
             if (
                 proven != effort

@@ -20,7 +20,6 @@ import numpy as np
 from index.approximate import ApproximateKind
 from index.config import IndexConfig
 from index.distinct import Entries
-from index.effort import Effort
 from index.errors import BuildCorrupt, KindUnavailable
 from index.refine import ExactScores
 from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks
@@ -56,7 +55,7 @@ class SymqgIndex:
     num_entries: int
     width: int
     score_max: np.float32
-    effort: Effort
+    effort: int
     num_threads: int
 
     @classmethod
@@ -83,7 +82,7 @@ class SymqgIndex:
         if len(rows_E) > DEGREE:
             graph = library(_width(scores), DEGREE, "l2")
             graph.build(_matrix(scores), config.ef_construction, config.build_threads)
-        return cls._of(graph, scores, Effort.same(config.ef_search), config.search_threads)
+        return cls._of(graph, scores, config.ef_search, config.search_threads)
 
     def save(self, directory: Path) -> None:
         """Write the graph, if there is one.
@@ -101,7 +100,7 @@ class SymqgIndex:
 
     @classmethod
     def load(
-        cls, directory: Path, scores: ExactScores, *, effort: Effort, num_threads: int
+        cls, directory: Path, scores: ExactScores, *, effort: int, num_threads: int
     ) -> "SymqgIndex":
         """Read what `save` wrote into the memory of this process; the library maps nothing.
 
@@ -126,7 +125,7 @@ class SymqgIndex:
         return cls._of(graph, scores, effort, num_threads)
 
     @classmethod
-    def _of(cls, graph: Any, scores: ExactScores, effort: Effort, num_threads: int) -> "SymqgIndex":
+    def _of(cls, graph: Any, scores: ExactScores, effort: int, num_threads: int) -> "SymqgIndex":
         """Look up once what every search needs; for one query even that would count."""
         return cls(
             graph,
@@ -149,7 +148,7 @@ class SymqgIndex:
         """One: the graph holds the vectors."""
         return 1
 
-    def with_effort(self, effort: Effort) -> "SymqgIndex":
+    def with_effort(self, effort: int) -> "SymqgIndex":
         """Return the same graph, searched with another beam."""
         return replace(self, effort=effort)
 
@@ -169,7 +168,7 @@ class SymqgIndex:
         if self.graph is None or BEAM_PER_NEIGHBOR * num_found >= self.num_entries:
             found = self._compared(query_QD, num_found)
         else:
-            found = self._walked(query_QD, num_found, effort or self.effort.at(k))
+            found = self._walked(query_QD, num_found, effort or self.effort)
         return found if num_found == k else _padded(found, k)
 
     def _walked(self, query_QD: Vectors, k: int, effort: int) -> Neighbors:

@@ -18,12 +18,11 @@ import numpy.typing as npt
 
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
-from index.effort import DEEP, SHALLOW, Effort
 from index.exact import ExactIndex
 from index.recall import SCORE_TOLERANCE, lower_bound, sample_rows, share_upper_bound
 from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
 
-DEPTHS = (SHALLOW, DEEP)
+DEPTHS = (10, 100)
 POOR_RECALL = 0.5
 FIRST_QUERIES = 400
 TIMED_TIMES = 3
@@ -219,14 +218,13 @@ def tune(
     reach the target, that is taken and the quality tells it.
     """
     tuner = _Tuner(exact, index, questions, config, effort_max)
-    effort = 1
+    effort = index.inner.effort
     for k in DEPTHS:
-        least = max(effort, index.inner.effort.at(k))
-        effort, recall = tuner.proven(tuner.about_least(least, k=k), k=k)
+        effort, recall = tuner.proven(tuner.about_least(effort, k=k), k=k)
     recalls = {k: recall_of(exact, index, questions, k=k, effort=effort) for k in DEPTHS[:-1]} | {
         DEPTHS[-1]: recall
     }
-    tuned = index.with_effort(Effort.same(effort))
+    tuned = index.with_effort(effort)
     return tuned, quality_from(recalls, questions, confidence=config.confidence)
 
 

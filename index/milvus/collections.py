@@ -20,7 +20,6 @@ from index.approximate import ApproximateIndex
 from index.build import Build, load_build
 from index.choosing import tune_loaded
 from index.config import IndexConfig
-from index.effort import Effort
 from index.errors import (
     AliasNotMoved,
     CollectionInvalid,
@@ -94,7 +93,7 @@ class MilvusCollections:
             raise CollectionInvalid(f"{num_sent:,} entities were sent, {name} holds {num_stored:,}")
         self._verify(build, name)
         approximate = ApproximateIndex(
-            build.entries, self._index(build, name, Effort.same(self._config.ef_search))
+            build.entries, self._index(build, name, self._config.ef_search)
         )
         chosen = tune_loaded(
             build.everyone,
@@ -105,12 +104,7 @@ class MilvusCollections:
         assert chosen.approximate is not None
         inner = chosen.approximate.inner
         manifest = build.manifest.model_copy(
-            update={
-                "effort": inner.effort.at_10,
-                "effort_at_100": inner.effort.at_100,
-                "refine": inner.refine,
-                "choice": chosen.choice,
-            }
+            update={"effort": inner.effort, "refine": inner.refine, "choice": chosen.choice}
         )
         write_manifest(build.directory, manifest)
         return self._attach(replace(build, manifest=manifest), name)
@@ -206,13 +200,13 @@ class MilvusCollections:
             raise CollectionInvalid(f"{name} is not of build {build.manifest.build_id}")
 
     def _attach(self, build: Build, name: str) -> Build:
-        effort = build.manifest.tuned_effort
+        effort = build.manifest.effort
         assert effort is not None
         index = self._index(build, name, effort)
         view = MilvusView(index, policy_codes(build.users), self._milvus.exact_candidates)
         return replace(build, approximate=ApproximateIndex(build.entries, index), remote=view)
 
-    def _index(self, build: Build, name: str, effort: Effort) -> MilvusIndex:
+    def _index(self, build: Build, name: str, effort: int) -> MilvusIndex:
         return MilvusIndex(
             self.server,
             name,

@@ -12,7 +12,6 @@ import numpy as np
 
 from index.answers import EF_SEARCH_MAX, NeighborRequest, SearchMode
 from index.approximate import ApproximateKind
-from index.effort import Effort
 from index.errors import CollectionInvalid
 from index.exact import ExactIndex
 from index.hubness import augment_queries
@@ -42,7 +41,7 @@ class MilvusIndex:
     num_entries: int
     dim: int
     is_corrected: bool
-    effort: Effort
+    effort: int
 
     @property
     def kind(self) -> ApproximateKind:
@@ -54,7 +53,7 @@ class MilvusIndex:
         """1: the server's scores are exact."""
         return 1
 
-    def with_effort(self, effort: Effort) -> "MilvusIndex":
+    def with_effort(self, effort: int) -> "MilvusIndex":
         """Return the same collection, searched with another beam."""
         return replace(self, effort=effort)
 
@@ -87,7 +86,7 @@ class MilvusIndex:
                 self.name,
                 self._as_stored(query_QD[block]),
                 k=limit,
-                effort=effort or self.effort.at(k),
+                effort=effort or self.effort,
                 expression=expression,
             )
             found.rows_QK[block, :limit] = part.rows_QK
@@ -165,7 +164,7 @@ class MilvusView:
 
     def _best_of_many(self, query_QD: Vectors, task: "_Task") -> Neighbors:
         """Ask for more entries until k of each query pass, or there are no more."""
-        effort = task.effort or self.index.effort.at(task.k)
+        effort = task.effort or self.index.effort
         effort = min(effort * self.index.num_entries // task.num_candidates, EF_SEARCH_MAX)
         most = min(task.num_candidates, RESULTS_MAX)
         limit = min(task.k, most)

@@ -55,9 +55,10 @@ def test_where_exact_search_is_slow_the_quickest_that_reaches_is_taken() -> None
     assert candidate.poor_share_bound <= 0.02
     assert chosen.choice.exact_milliseconds is not None
     assert candidate.microseconds < 1e3 * chosen.choice.exact_milliseconds
-    inner = chosen.approximate.inner
-    assert (candidate.effort, candidate.effort_at_100) == (inner.effort.at_10, inner.effort.at_100)
-    assert candidate.refine == inner.refine
+    assert (candidate.effort, candidate.refine) == (
+        chosen.approximate.inner.effort,
+        chosen.approximate.inner.refine,
+    )
 
 
 def test_exact_search_is_taken_where_nothing_reaches_the_target() -> None:
@@ -79,7 +80,7 @@ def test_a_named_kind_is_built_read_back_and_passes_the_gate(
     build = load_build(staged)
     assert build.approximate is not None
     assert build.approximate.inner.kind == build.manifest.index == kind
-    assert build.approximate.inner.effort == build.manifest.tuned_effort
+    assert build.approximate.inner.effort == build.manifest.effort
     assert build.approximate.inner.refine == build.manifest.refine
     assert build.manifest.choice.candidates[0].reached
     report = gate(

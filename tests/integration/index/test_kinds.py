@@ -9,7 +9,6 @@ from index import ivf
 from index.approximate import ApproximateIndex, LocalKind
 from index.config import IndexConfig
 from index.distinct import Entries, group_identical
-from index.effort import Effort
 from index.errors import BuildCorrupt, DimensionMismatch
 from index.exact import ExactIndex
 from index.faiss_files import write_faiss
@@ -69,7 +68,7 @@ def reached_share(found: Neighbors, expected: Neighbors) -> float:
 def test_nearly_all_true_neighbors_are_found(kind: LocalKind, hub: bool, k: int) -> None:
     vectors = clustered_vectors(3_000, 24, num_clusters=60)
     exact, entries = exact_of(vectors[:2_800], hub=hub)
-    wide = build_index(kind, exact, entries, CONFIG).with_effort(Effort.same(EFFORT_OF_ALL))
+    wide = build_index(kind, exact, entries, CONFIG).with_effort(EFFORT_OF_ALL)
     queries = vectors[2_800:]
     assert reached_share(wide.search(queries, k=k), exact.search(queries, k=k)) > 0.9
 
@@ -120,7 +119,7 @@ def test_crowds_of_equal_vectors_hide_nobody(kind: LocalKind) -> None:
     for crowd, start in enumerate(range(500, 2_500, 200)):
         vectors[start : start + 200] = vectors[crowd]
     exact, entries = exact_of(vectors, hub=False)
-    wide = build_index(kind, exact, entries, CONFIG).with_effort(Effort.same(EFFORT_OF_ALL))
+    wide = build_index(kind, exact, entries, CONFIG).with_effort(EFFORT_OF_ALL)
     queries = vectors[np.r_[:500, 2_500:3_000]]
     assert reached_share(wide.search(queries, k=10), exact.search(queries, k=10)) > 0.97
 
@@ -187,7 +186,7 @@ def test_a_loaded_index_is_read_where_it_lies_so_that_processes_share_it(
     saved = build(kind, vectors, hub=False)
     saved.inner.save(tmp_path)
     loaded = load(saved, tmp_path, vectors, hub=False)
-    loaded = loaded.with_effort(Effort.same(EFFORT_OF_ALL))
+    loaded = loaded.with_effort(EFFORT_OF_ALL)
     largest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
     before = loaded.search(vectors[::50], k=10)
     size = largest.stat().st_size
@@ -214,7 +213,7 @@ def test_many_lists_are_made_in_two_levels_and_find_as_much(
 ) -> None:
     vectors = clustered_vectors(6_200, 24, num_clusters=80)
     exact, entries = exact_of(vectors[:6_000], hub=True)
-    queries, effort = vectors[6_000:], Effort.same(12)
+    queries, effort = vectors[6_000:], 12
     expected = exact.search(queries, k=10)
     one_level = build_index(kind, exact, entries, CONFIG).with_effort(effort)
     monkeypatch.setattr(ivf, "TWO_LEVELS_FROM", 100)
@@ -222,7 +221,7 @@ def test_many_lists_are_made_in_two_levels_and_find_as_much(
     assert two_levels.inner.num_entries == entries.num_entries
     recall = reached_share(two_levels.search(queries, k=10), expected)
     assert recall > reached_share(one_level.search(queries, k=10), expected) - 0.02
-    every_list = two_levels.with_effort(Effort.same(EFFORT_OF_ALL)).search(queries, k=10)
+    every_list = two_levels.with_effort(EFFORT_OF_ALL).search(queries, k=10)
     assert reached_share(every_list, expected) > 0.98
 
 
@@ -235,9 +234,7 @@ def test_file_of_another_kind_is_refused(kind: LocalKind, tmp_path: Path) -> Non
     for other in KINDS:
         if other != kind:
             with pytest.raises(BuildCorrupt):
-                load_index(
-                    other, tmp_path, exact, entries, effort=Effort.same(8), refine=1, num_threads=1
-                )
+                load_index(other, tmp_path, exact, entries, effort=8, refine=1, num_threads=1)
 
 
 @every_kind

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import group_identical
-from index.effort import Effort
 from index.exact import ExactIndex
 from index.hnsw import HnswIndex
 from index.hubness import hub_penalty
@@ -43,7 +42,7 @@ def test_saving_and_mapping_changes_no_answer(vectors: Vectors, queries: Vectors
     with tempfile.TemporaryDirectory() as name:
         graph.save(Path(name))
         loaded = HnswIndex.load(
-            Path(name), dim=vectors.shape[1], penalty_N=None, effort=Effort.same(300), num_threads=1
+            Path(name), dim=vectors.shape[1], penalty_N=None, effort=300, num_threads=1
         )
         found, expected = loaded.search_entries(queries, k=k), graph.search_entries(queries, k=k)
     assert np.array_equal(found.rows_QK, expected.rows_QK)

@@ -6,7 +6,6 @@ import pytest
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import OFFSETS_FILE, Entries, group_identical
-from index.effort import Effort
 from index.errors import BuildCorrupt, DimensionMismatch
 from index.exact import ExactIndex
 from index.hnsw import GRAPH_FILE, HnswIndex
@@ -25,9 +24,7 @@ def build(
 
 
 def load(directory: Path, *, dim: int, penalty: Floats | None = None) -> ApproximateIndex:
-    graph = HnswIndex.load(
-        directory, dim=dim, penalty_N=penalty, effort=Effort.same(64), num_threads=1
-    )
+    graph = HnswIndex.load(directory, dim=dim, penalty_N=penalty, effort=64, num_threads=1)
     return ApproximateIndex(Entries.load(directory), graph)
 
 

@@ -15,7 +15,6 @@ import pytest
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import group_identical
-from index.effort import Effort
 from index.errors import BuildCorrupt, KindUnavailable
 from index.exact import ExactIndex
 from index.hubness import hub_penalty
@@ -66,7 +65,7 @@ def test_so_few_that_there_is_no_graph_are_searched_too(
     index.inner.save(tmp_path)
     assert (tmp_path / FILE_NAME).exists() == (num > DEGREE)
     scores = ExactScores(vectors, index.entries.first_rows_E, exact.penalty_N)
-    loaded = SymqgIndex.load(tmp_path, scores, effort=Effort.same(64), num_threads=1)
+    loaded = SymqgIndex.load(tmp_path, scores, effort=64, num_threads=1)
     queries = unit_vectors(3, 8, seed=4)
     for one in (index, ApproximateIndex(index.entries, loaded)):
         found, expected = one.search(queries, k=num + 3), exact.search(queries, k=num + 3)
@@ -166,10 +165,10 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     for broken in (b"", b"\xff" * len(content), content[:20], content + b"more"):
         path.write_bytes(broken)
         with pytest.raises(BuildCorrupt, match="can't be read"):
-            SymqgIndex.load(tmp_path, scores, effort=Effort.same(64), num_threads=1)
+            SymqgIndex.load(tmp_path, scores, effort=64, num_threads=1)
     path.unlink()
     with pytest.raises(BuildCorrupt, match="can't be read"):
-        SymqgIndex.load(tmp_path, scores, effort=Effort.same(64), num_threads=1)
+        SymqgIndex.load(tmp_path, scores, effort=64, num_threads=1)
 
 
 def test_a_disk_that_does_not_take_the_file_is_told(tmp_path: Path) -> None:
@@ -195,7 +194,7 @@ def test_without_the_library_the_extra_is_named(another_library: pytest.MonkeyPa
         indexed(vectors, hub=False)
     scores = ExactScores(vectors, np.arange(5), None)
     with pytest.raises(KindUnavailable, match=EXTRA):
-        SymqgIndex.load(Path("nowhere"), scores, effort=Effort.same(64), num_threads=1)
+        SymqgIndex.load(Path("nowhere"), scores, effort=64, num_threads=1)
     check_available(IndexConfig())
 
 

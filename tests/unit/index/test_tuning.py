@@ -4,7 +4,6 @@ import pytest
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.distinct import group_identical
-from index.effort import Effort
 from index.exact import ExactIndex
 from index.hubness import hub_penalty
 from index.kinds import build_index
@@ -44,7 +43,7 @@ def test_recall_is_that_of_a_sort_of_all_scores(k: int) -> None:
     entries = group_identical(vectors)
     penalty = hub_penalty(vectors, entries, HNSW)
     exact = ExactIndex(vectors, penalty)
-    index = build_index("hnsw", exact, entries, HNSW).with_effort(Effort.same(12))
+    index = build_index("hnsw", exact, entries, HNSW).with_effort(12)
     questions = questions_of(exact, 60)
     recall = recall_of(exact, index, questions, k=k)
     np.testing.assert_allclose(recall, oracle_recall(vectors, penalty, index, questions, k))
@@ -67,15 +66,15 @@ def test_effort_is_as_small_as_the_target_allows() -> None:
     vectors = unit_vectors(2_000, 32)
     exact, graph = ExactIndex(vectors), graph_of(vectors)
     tuned, quality = tune(exact, graph, questions_of(exact), HNSW, effort_max=1_024)
-    assert 16 <= tuned.inner.effort.at_10 == tuned.inner.effort.at_100 < 1_024
+    assert 16 <= tuned.inner.effort < 1_024
     assert quality.reaches(0.9, 0.05)
     others = questions_of(exact, seed=8)
-    less = graph.with_effort(Effort.same(8))
+    less = graph.with_effort(8)
     assert min(quality_of(exact, tuned, others, confidence=0.95).recall.values()) > 0.88
     assert min(quality_of(exact, less, others, confidence=0.95).recall.values()) < 0.88
     easy = HNSW.model_copy(update={"recall_target": 0.0, "poor_share_target": 1.0})
     tuned, _ = tune(exact, graph, questions_of(exact), easy, effort_max=1_024)
-    assert tuned.inner.effort == Effort.same(8)
+    assert tuned.inner.effort == 8
 
 
 def test_effort_stays_below_its_limit() -> None:
@@ -85,7 +84,7 @@ def test_effort_stays_below_its_limit() -> None:
     tuned, quality = tune(
         exact, graph_of(vectors), questions_of(exact, 2_000), perfect, effort_max=20
     )
-    assert tuned.inner.effort == Effort.same(20)
+    assert tuned.inner.effort == 20
     assert not quality.reaches(1.0, 0.001)
 
 
