@@ -82,14 +82,8 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
 class LossConfig(BaseModel, frozen=True, extra="forbid"):
     """What the networks learn from beside their main task; the defaults hold across domains."""
 
-    statistics_weight: float = Field(0.2, ge=0, description="of telling the whole life's habits")
-    spread_weight: float = Field(0.05, ge=0, description="of variance and covariance")
-    next_event_weight: float = Field(
-        0.1, ge=0, description="of the next event, where order is read"
-    )
     contrast_weight: float = Field(0.1, ge=0, description="of one-sided contrast between labels")
     matryoshka: bool = Field(True, description="whether leading dimensions must work alone")
-    hard_share: float = Field(0.5, ge=0, le=1, description="share of batches of users alike")
     apart_share: float = Field(0.5, ge=0, le=1, description="share of pairs apart in time")
 
 

@@ -74,7 +74,7 @@ def fit_network(
     looks: list[Gains] = []
     for step in range(1, plan.steps + 1):
         network.train()
-        loss = objective.loss(network, step, rng)
+        loss = objective.loss(network, rng)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

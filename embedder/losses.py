@@ -50,14 +50,3 @@ def one_sided_contrast(conduct_BD: Tensor, kind_B: Tensor, *, temperature: float
     if not bool(anchors.any()):
         return logits.sum() * 0.0
     return -((log_share * alike).sum(1)[anchors] / count[anchors]).mean()
-
-
-def spread(values_BD: Tensor) -> Tensor:
-    """Return the variance and covariance terms of VICReg (Bardes et al. 2022), for unit vectors."""
-    centred = values_BD - values_BD.mean(0)
-    scaled = centred * values_BD.shape[1] ** 0.5
-    deviation = torch.sqrt(scaled.var(0) + 1e-4)
-    covariance = scaled.T @ scaled / (len(scaled) - 1)
-    off = covariance - torch.diag(torch.diagonal(covariance))
-    loss: Tensor = functional.relu(1 - deviation).mean() + off.pow(2).sum() / values_BD.shape[1]
-    return loss

@@ -110,19 +110,16 @@ class SliceEncoder(nn.Module):
             nn.Linear(state, dim),
         )
 
-    @property
-    def reads_order(self) -> bool:
-        """Whether a state depends on what came before."""
-        return self.backbone_name != "twin"
-
-    def forward(self, ids_ES: Tensor, weights_ES: Tensor, sizes_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit vectors of the slices, B x D, and the states after each event, E x H.
-
-        Both are float32 under autocast too, and so are the pools.
-        """
-        states = self.backbone(self.bag(ids_ES, weights_ES), sizes_B).float()
+    def forward(self, ids_ES: Tensor, weights_ES: Tensor, sizes_B: Tensor) -> Tensor:
+        """Return unit vectors of the slices, B x D, in float32 under autocast too."""
+        states = self.states(ids_ES, weights_ES, sizes_B)
         pooled = torch.cat([segment_mean(states, sizes_B), segment_max(states, sizes_B)], dim=1)
-        return unit(self.mix(pooled).float()), states
+        return unit(self.mix(pooled).float())
+
+    def states(self, ids_ES: Tensor, weights_ES: Tensor, sizes_B: Tensor) -> Tensor:
+        """Return the states after each event, E x H, float32."""
+        states: Tensor = self.backbone(self.bag(ids_ES, weights_ES), sizes_B).float()
+        return states
 
 
 def make_backbone(name: BackboneName, width: int, state: int, layers: int) -> nn.Module:

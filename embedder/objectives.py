@@ -4,7 +4,6 @@
 labelled prefixes what violators of a kind have in common. Both are watched on held-out users.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,11 +15,10 @@ from torch.nn import functional
 
 from embedder.config import TrainingPlan
 from embedder.devices import mixed_precision, to_device
-from embedder.featurizer import Featurizer
-from embedder.losses import info_nce, matryoshka_info_nce, one_sided_contrast, spread
+from embedder.losses import info_nce, matryoshka_info_nce, one_sided_contrast
 from embedder.network import SliceEncoder
 from embedder.profiles import Floats
-from embedder.slices import Spans, draw_labelled, draw_users, pair_spans, prefix_spans
+from embedder.slices import Spans, draw_labelled, pair_spans, prefix_spans
 from embedder.training_set import TrainingSet, encode_spans, slice_inputs
 from store.sequences import Int64s
 
@@ -37,7 +35,7 @@ class Objective(Protocol):
     def heads(self) -> nn.Module:
         """Extra heads, trained along and not shipped."""
 
-    def loss(self, network: SliceEncoder, step: int, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: SliceEncoder, rng: np.random.Generator) -> Tensor:
         """Return the loss of one batch."""
 
     def gains(self, network: SliceEncoder) -> Gains:
@@ -46,18 +44,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class BehaviorObjective:
-    """InfoNCE over slices of one user, with statistics, spread and (in order) next-event heads."""
+    """InfoNCE over slices of one user, at every cut of the vectors, with a learned temperature."""
 
     data: TrainingSet
     plan: TrainingPlan
     device: torch.device
     heads: nn.ModuleDict
 
-    def loss(self, network: SliceEncoder, step: int, rng: np.random.Generator) -> Tensor:
-        """Return the loss of pairs of slices; a share of the batches is of look-alikes."""
+    def loss(self, network: SliceEncoder, rng: np.random.Generator) -> Tensor:
+        """Return the loss of pairs of slices of some users."""
         data, plan, losses = self.data, self.plan, self.plan.losses
-        hard = is_hard(step, losses.hard_share)
-        users = draw_users(data.paired, data.profile_ND, plan.batch_users, hard=hard, rng=rng)
+        users = rng.choice(data.paired, min(plan.batch_users, len(data.paired)), replace=False)
         first, second = pair_spans(
             data.events.offsets,
             users,
@@ -70,19 +67,10 @@ class BehaviorObjective:
         )
         inputs = slice_inputs(data.featurizer, data.events, both, self.device)
         with mixed_precision(self.device, wanted=plan.bfloat16):
-            behavior, states = network(*inputs)
+            behavior = network(*inputs)
         temperature = self.heads["temperature"].weight[0, 0].exp().clamp(0.02, 0.5)  # type: ignore[index]  # a Linear
         contrast = matryoshka_info_nce if losses.matryoshka else info_nce
-        loss = contrast(behavior[: len(users)], behavior[len(users) :], temperature=temperature)
-        wanted = to_device(data.statistics_ND[np.concatenate([users, users])], self.device)
-        told = functional.cosine_similarity(self.heads["statistics"](behavior), wanted).mean()
-        loss = (
-            loss + losses.statistics_weight * (1 - told) + losses.spread_weight * spread(behavior)
-        )
-        if network.reads_order and losses.next_event_weight:
-            ahead = next_event_loss(self.heads["next"], data.featurizer, inputs, states)
-            loss = loss + losses.next_event_weight * ahead
-        return loss
+        return contrast(behavior[: len(users)], behavior[len(users) :], temperature=temperature)
 
     def gains(self, network: SliceEncoder) -> Gains:
         """Return the reciprocal rank of each held-out user's second half for its first."""
@@ -106,14 +94,14 @@ class ConductObjective:
     device: torch.device
     heads: nn.ModuleDict
 
-    def loss(self, network: SliceEncoder, step: int, rng: np.random.Generator) -> Tensor:
+    def loss(self, network: SliceEncoder, rng: np.random.Generator) -> Tensor:
         """Return the loss of a batch of prefixes, half of them violators'."""
         data = self.data
         users = draw_labelled(data.violators, data.others, self.plan.labelled_users, rng=rng)
         prefixes = prefix_spans(data.events.offsets, users, longest=CONDUCT_EVENTS, rng=rng)
         inputs = slice_inputs(data.featurizer, data.events, prefixes, self.device)
         with mixed_precision(self.device, wanted=self.plan.bfloat16):
-            conduct, _ = network(*inputs)
+            conduct = network(*inputs)
         kind = to_device(data.kind_N[users], self.device)
         logit = self.heads["violator"](conduct).squeeze(1) * VIOLATOR_SCALE
         told = functional.binary_cross_entropy_with_logits(logit, (kind >= 0).to(logit.dtype))
@@ -141,14 +129,8 @@ class ConductObjective:
 def behavior_objective(
     data: TrainingSet, plan: TrainingPlan, device: torch.device, *, dim: int
 ) -> BehaviorObjective:
-    """Return the task with fresh heads."""
-    heads = nn.ModuleDict(
-        {
-            "statistics": nn.Linear(dim, data.statistics_ND.shape[1]),
-            "next": nn.Linear(plan.state, sum(size for _, size in next_targets(data.featurizer))),
-            "temperature": nn.Linear(1, 1, bias=False),
-        }
-    )
+    """Return the task with a fresh temperature."""
+    heads = nn.ModuleDict({"temperature": nn.Linear(1, 1, bias=False)})
     nn.init.constant_(heads["temperature"].weight, -2.3)  # type: ignore[arg-type]  # a Linear has a weight
     return BehaviorObjective(data, plan, device, heads.to(device))
 
@@ -162,11 +144,6 @@ def conduct_objective(
     )
 
 
-def is_hard(step: int, share: float) -> bool:
-    """Return whether a step's batch is of look-alikes; they are spread evenly over the steps."""
-    return math.floor(step * share) > math.floor((step - 1) * share)
-
-
 def halves_of(offsets: Int64s, users: Int64s) -> tuple[Spans, Spans]:
     """Return the first and the second half of some users' events."""
     middle = offsets[users] + np.diff(offsets)[users] // 2
@@ -177,37 +154,3 @@ def reciprocal_ranks(first_QD: Floats, second_QD: Floats) -> Gains:
     """Return one over the rank of row i of the second side for row i of the first."""
     similarity = first_QD @ second_QD.T
     return np.asarray(1.0 / (1 + (similarity > np.diagonal(similarity)[:, None]).sum(axis=1)))
-
-
-def next_targets(featurizer: Featurizer) -> list[tuple[str, int]]:
-    """Return what is predicted of the next event, and the number of classes of each."""
-    sizes = {field.name: field.stop - field.start for field in featurizer.layout}
-    return [(name, sizes[name]) for name in ("event_type", "relation", "gap") if name in sizes]
-
-
-def next_event_loss(
-    head: nn.Module,
-    featurizer: Featurizer,
-    inputs: tuple[Tensor, Tensor, Tensor],
-    states_EH: Tensor,
-) -> Tensor:
-    """Return the cross-entropy of the next event's type, relation to known targets and gap."""
-    ids_ES, _, sizes_B = inputs
-    known = torch.ones(len(states_EH), dtype=torch.bool, device=states_EH.device)
-    known[torch.cumsum(sizes_B, 0) - 1] = False
-    before = torch.nonzero(known).squeeze(1)
-    if len(before) == 0:
-        return states_EH.sum() * 0.0
-    logits = head(states_EH[before])
-    ranges = {field.name: field for field in featurizer.layout}
-    total, at = states_EH.new_zeros(()), 0
-    for name, size in next_targets(featurizer):
-        upcoming = ids_ES[before + 1]
-        inside = (upcoming >= ranges[name].start) & (upcoming < ranges[name].stop)
-        place = inside.to(torch.int64).argmax(1)
-        wanted = upcoming.gather(1, place[:, None]).squeeze(1) - ranges[name].start
-        total = total + functional.cross_entropy(
-            logits[:, at : at + size], wanted.clamp(0, size - 1).long()
-        )
-        at += size
-    return total

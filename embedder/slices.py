@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embedder.profiles import Floats
 from store.sequences import Int64s
 
-NEIGHBORHOOD = 16
 PREFIX_AGES = (3, 5, 10, 20, 50)
 
 
@@ -104,23 +102,6 @@ def looks_at(offsets: Int64s, users: Int64s) -> Looks:
         Spans(first, first + np.concatenate(lengths)),
         np.concatenate(weights).astype(np.float64),
     )
-
-
-def draw_users(
-    eligible: Int64s, profile_ND: Floats, count: int, *, hard: bool, rng: np.random.Generator
-) -> Int64s:
-    """Return distinct users for a contrastive batch.
-
-    A hard batch consists of neighborhoods: some random users, each with those whose profiles are
-    closest, so that the negatives are the users one really confuses.
-    """
-    count = min(count, len(eligible))
-    if not hard or len(eligible) <= 2 * max(count, NEIGHBORHOOD):
-        return rng.choice(eligible, count, replace=False)
-    anchors = rng.choice(len(eligible), max(count // NEIGHBORHOOD, 1), replace=False)
-    similarity = profile_ND[eligible[anchors]] @ profile_ND[eligible].T
-    near = np.argpartition(-similarity, NEIGHBORHOOD, axis=1)[:, :NEIGHBORHOOD]
-    return eligible[np.unique(near)]
 
 
 def drawn(users: Int64s, most: int, rng: np.random.Generator) -> Int64s:

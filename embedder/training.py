@@ -18,7 +18,7 @@ from torch import nn
 
 from embedder.audit import FieldFinding, audit_fields
 from embedder.composing import fit_composer
-from embedder.composite import Composer, unit_rows
+from embedder.composite import Composer
 from embedder.config import PLANS, BackboneName, EmbedderConfig, Preset, TrainingPlan
 from embedder.devices import deterministic, pick_device
 from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurizer
@@ -203,7 +203,7 @@ def fit_all(
     events = featurizer.encode(batch, counted_before_us=ALWAYS)
     progress("learn field weights", 0, 1)
     profiles, field_weights = fit_field_profiles(featurizer, events, config, rng)
-    data = training_set(gathered, featurizer, events, profiles, rng)
+    data = training_set(gathered, featurizer, events, rng)
     learner = Learner(data, seed, device, progress)
     behavior, figures = learner.best("behavior", behavior_objective, plan, dim=config.dim_behavior)
     metrics: dict[str, Any] = {"behavior": figures}
@@ -320,22 +320,9 @@ def training_set(
     gathered: Gathered,
     featurizer: Featurizer,
     events: EncodedEvents,
-    profiles: ProfileModel,
     rng: np.random.Generator,
 ) -> TrainingSet:
     """Return what the networks train on; a tenth of the users is held out for validation."""
-    statistics, target = [], []
-    for users in user_chunks(gathered.batch.num_users):
-        statistics.append(
-            profiles.statistics(chunk_histograms(featurizer, events, profiles, users))
-        )
-        if profiles.hashed:
-            rows, user_E = rows_of_users(events.offsets, users)
-            target.append(profiles.target(profiles.sketches(events, rows, user_E, len(users))))
-    statistics_ND = np.concatenate(statistics)
-    profile_ND = (
-        np.concatenate([statistics_ND, np.concatenate(target)], axis=1) if target else statistics_ND
-    )
     size, labels = gathered.batch.num_events, gathered.labels
     validation = rng.random(len(size)) < VALIDATION_SHARE
     told = ~gathered.held_out & ~validation
@@ -344,8 +331,6 @@ def training_set(
     return TrainingSet(
         featurizer,
         events,
-        unit_rows(profile_ND),
-        unit_rows(statistics_ND),
         np.flatnonzero((size >= 2) & ~validation),
         np.flatnonzero(told & (labels.label == 1)),
         np.flatnonzero(told & (labels.label == 0)),

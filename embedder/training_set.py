@@ -23,8 +23,6 @@ class TrainingSet:
 
     Attributes:
         featurizer, events: The training users' encoded events.
-        profile_ND: Unit profile per user, for hard batches.
-        statistics_ND: Unit statistics block per user, to be predicted from a slice.
         paired: Users with at least two events that are trained on.
         violators, others: Users whose labels supervise; `kind_N` is the kind of violation or -1.
         validation: Held-out users that can be halved.
@@ -33,8 +31,6 @@ class TrainingSet:
 
     featurizer: Featurizer
     events: EncodedEvents
-    profile_ND: Floats
-    statistics_ND: Floats
     paired: Int64s
     violators: Int64s
     others: Int64s
@@ -73,5 +69,5 @@ def encode_spans(
     vectors = np.empty((len(spans.first), network.dim), dtype=np.float32)
     for place, piece in in_pieces(spans, events_at_once=EVENTS_AT_ONCE):
         inputs = slice_inputs(featurizer, events, piece, device)
-        vectors[place] = network(*inputs)[0].cpu().numpy()
+        vectors[place] = network(*inputs).cpu().numpy()
     return vectors

@@ -82,18 +82,14 @@ def with_labels(share: float) -> list[Candidate]:
     ]
 
 
-def ours_learned(
-    name: str, about: str, *, backbone: BackboneName | None = None, **losses: float
-) -> Candidate:
-    """Return a training of ours, or with one backbone, with what it learns from changed."""
-    alone: dict[str, object] = {} if backbone is None else {"backbones": (backbone,)}
-    origin = "ours" if backbone is None else f"ours_{backbone}"
+def ours_learned(name: str, about: str, **losses: float) -> Candidate:
+    """Return a training of ours with what it learns from changed."""
 
     def plan(shipped: TrainingPlan) -> TrainingPlan:
         changed = LossConfig(**(shipped.losses.model_dump() | losses))
-        return shipped.model_copy(update={"losses": changed, **alone})
+        return shipped.model_copy(update={"losses": changed})
 
-    return ours(name, f"`{origin}`, {about}", plan=plan, altered_from=origin)
+    return ours(name, f"`ours`, {about}", plan=plan)
 
 
 def ours_by(backbone: BackboneName, about: str) -> Candidate:
@@ -106,24 +102,12 @@ def ours_by(backbone: BackboneName, about: str) -> Candidate:
 
 
 TERMS: tuple[Candidate, ...] = (
-    ours_learned("ours_without_hard_negatives", "no batch of look-alikes", hard_share=0),
     ours_learned("ours_without_pairs_apart", "both slices of a pair anywhere", apart_share=0),
-    ours_learned("ours_without_spread", "no variance and covariance", spread_weight=0),
-    ours_learned("ours_without_statistics_head", "habits not foretold", statistics_weight=0),
     ours_learned("ours_without_matryoshka", "cut vectors not learned", matryoshka=False),
-)
-_slices_alone = partial(
-    ours_learned,
-    hard_share=0,
-    spread_weight=0,
-    statistics_weight=0,
-    next_event_weight=0,
-    matryoshka=False,
 )
 GRU = ours_by("gru", "the GRU")
 ABLATIONS: tuple[Candidate, ...] = (
     *TERMS,
-    ours_learned("ours_without_next_event", "next events not foretold", next_event_weight=0),
     ours_learned("ours_without_contrast", "no contrast between labels", contrast_weight=0),
     ours_by("twin", "the order-free network"),
     GRU,
@@ -132,15 +116,10 @@ ABLATIONS: tuple[Candidate, ...] = (
 PARTS: tuple[Candidate, ...] = (
     ours("ours", "as shipped (`.behavior_alone`: the learned block alone)", altered_from=None),
     *TERMS,
-    _slices_alone("ours_without_terms", "nothing but slices anywhere", apart_share=0),
-    _slices_alone("ours_pairs_alone", "nothing but slices, half of the pairs apart"),
-    GRU,
     ours_learned(
-        "ours_gru_without_next_event",
-        "next events not foretold",
-        backbone="gru",
-        next_event_weight=0,
+        "ours_without_terms", "nothing but slices anywhere", apart_share=0, matryoshka=False
     ),
+    GRU,
 )
 
 CANDIDATES: tuple[Candidate, ...] = (

@@ -26,10 +26,10 @@ from embedder.evaluation.recipes import (
     Recipe,
     RecipeData,
     Supervised,
+    next_targets,
 )
 from embedder.featurizer import ALWAYS, NEVER
 from embedder.network import SliceEncoder
-from embedder.objectives import next_targets
 from embedder.profiles import Floats as Vectors
 from embedder.slices import Spans, in_pieces
 from embedder.training_set import encode_spans, slice_inputs

@@ -23,7 +23,7 @@ from embedder.config import FeaturizerConfig, TrainingPlan
 from embedder.evaluation.metrics import Flags, Int64s
 from embedder.featurizer import ALWAYS, EncodedEvents, Featurizer, fit_featurizer
 from embedder.network import SlotBag, padded_states, unit
-from embedder.objectives import halves_of, next_event_loss, reciprocal_ranks
+from embedder.objectives import halves_of, reciprocal_ranks
 from embedder.profiles import Floats as Vectors
 from embedder.slices import Spans, draw_labelled, in_pieces, prefix_spans
 from embedder.training_set import slice_inputs
@@ -269,3 +269,37 @@ def encode(network: LastState, data: RecipeData, spans: Spans, device: torch.dev
         inputs = slice_inputs(data.featurizer, data.events, piece, device)
         vectors[place] = network(*inputs)[0].cpu().numpy()
     return vectors
+
+
+def next_targets(featurizer: Featurizer) -> list[tuple[str, int]]:
+    """Return what is predicted of the next event, and the number of classes of each."""
+    sizes = {field.name: field.stop - field.start for field in featurizer.layout}
+    return [(name, sizes[name]) for name in ("event_type", "relation", "gap") if name in sizes]
+
+
+def next_event_loss(
+    head: nn.Module,
+    featurizer: Featurizer,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    states_EH: Tensor,
+) -> Tensor:
+    """Return the cross-entropy of the next event's type, relation to known targets and gap."""
+    ids_ES, _, sizes_B = inputs
+    known = torch.ones(len(states_EH), dtype=torch.bool, device=states_EH.device)
+    known[torch.cumsum(sizes_B, 0) - 1] = False
+    before = torch.nonzero(known).squeeze(1)
+    if len(before) == 0:
+        return states_EH.sum() * 0.0
+    logits = head(states_EH[before])
+    ranges = {field.name: field for field in featurizer.layout}
+    total, at = states_EH.new_zeros(()), 0
+    for name, size in next_targets(featurizer):
+        upcoming = ids_ES[before + 1]
+        inside = (upcoming >= ranges[name].start) & (upcoming < ranges[name].stop)
+        place = inside.to(torch.int64).argmax(1)
+        wanted = upcoming.gather(1, place[:, None]).squeeze(1) - ranges[name].start
+        total = total + functional.cross_entropy(
+            logits[:, at : at + size], wanted.clamp(0, size - 1).long()
+        )
+        at += size
+    return total

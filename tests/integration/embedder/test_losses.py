@@ -4,21 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.config import BackboneName, EmbedderConfig, LossConfig, TrainingPlan
+from embedder.config import EmbedderConfig, LossConfig, TrainingPlan
 from embedder.devices import deterministic
 from embedder.featurizer import ALWAYS, fit_featurizer
 from embedder.objectives import behavior_objective, conduct_objective
-from embedder.training import Learner, fit_field_profiles, training_set
+from embedder.training import Learner, training_set
 from embedder.training_set import TrainingSet
 from tests.integration.embedder.small_models import CONFIG, PLAN, gathered_of
 from tests.unit.embedder.people import SCHEMA, make_people
 
 DIM = 24  # one more than the first leading dimensions that must work alone
 BEHAVIOR: list[dict[str, float]] = [
-    {"statistics_weight": 0},
-    {"spread_weight": 0},
     {"matryoshka": False},
-    {"hard_share": 0},
     {"apart_share": 0},
 ]
 
@@ -30,16 +27,11 @@ def data() -> TrainingSet:
     rng, config = np.random.default_rng(0), EmbedderConfig(**CONFIG.model_dump())
     featurizer = fit_featurizer(people, SCHEMA, config.featurizer, left_out=[])
     events = featurizer.encode(people, counted_before_us=ALWAYS)
-    profiles, _ = fit_field_profiles(featurizer, events, config, rng)
-    return training_set(gathered_of(people, label), featurizer, events, profiles, rng)
+    return training_set(gathered_of(people, label), featurizer, events, rng)
 
 
 def trained(
-    data: TrainingSet,
-    role: str,
-    losses: dict[str, float] | None = None,
-    *,
-    backbone: BackboneName = "twin",
+    data: TrainingSet, role: str, losses: dict[str, float] | None = None
 ) -> dict[str, torch.Tensor]:
     """Return the weights after three steps."""
     changed = {"losses": LossConfig(**(losses or {})), "steps": 3}
@@ -47,7 +39,7 @@ def trained(
     learner = Learner(data, 0, torch.device("cpu"), lambda what, done, total: None)
     make = behavior_objective if role == "behavior" else conduct_objective
     with deterministic(1):
-        return learner.fit(role, backbone, make, plan, DIM).network.state_dict()
+        return learner.fit(role, "twin", make, plan, DIM).network.state_dict()
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -57,14 +49,6 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("losses", BEHAVIOR, ids=lambda losses: next(iter(losses)))
 def test_behavior_learns_from_each_part(data: TrainingSet, losses: dict[str, float]) -> None:
     assert not same(trained(data, "behavior"), trained(data, "behavior", losses))
-
-
-@pytest.mark.parametrize("backbone", ["twin", "gru", "transformer"])
-def test_the_next_event_is_foretold_where_order_is_read(
-    data: TrainingSet, backbone: BackboneName
-) -> None:
-    without = trained(data, "behavior", {"next_event_weight": 0}, backbone=backbone)
-    assert same(trained(data, "behavior", backbone=backbone), without) is (backbone == "twin")
 
 
 def test_conduct_learns_from_the_contrast_between_labels_and_behavior_does_not(

@@ -46,7 +46,7 @@ def test_parts_are_compared_with_a_training_that_is_measured_too() -> None:
         changed = altered(plans[part.altered_from], plans[part.name])
         assert changed <= {*LossConfig.model_fields, "backbones"}
         assert "contrast_weight" not in changed  # what conduct learns from hardly is behavior
-        assert len(changed) == 1 or part.name in ("ours_without_terms", "ours_pairs_alone")
+        assert len(changed) == 1 or part.name == "ours_without_terms"
 
 
 def test_what_nothing_is_measured_of_is_unknown() -> None:

@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from embedder.losses import info_nce, matryoshka_info_nce, one_sided_contrast, spread
+from embedder.losses import info_nce, matryoshka_info_nce, one_sided_contrast
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,20 +87,3 @@ def test_others_are_never_drawn_together() -> None:
         assert torch.allclose(violators.T @ combination, row[:, None], atol=1e-8)
         assert (combination >= 0).all()
     assert towards.shape == (5, 5)
-
-
-def test_spread_is_the_variance_and_covariance_of_vicreg() -> None:
-    values = unit_rows(9, 4, 8)
-    scaled = (values.numpy() - values.numpy().mean(0)) * 2.0
-    variance = np.mean(
-        [max(0.0, 1 - np.sqrt(np.var(scaled[:, d], ddof=1) + 1e-4)) for d in range(4)]
-    )
-    covariance = np.cov(scaled.T)
-    off = sum(covariance[i, j] ** 2 for i in range(4) for j in range(4) if i != j) / 4
-    assert float(spread(values)) == pytest.approx(variance + off, rel=1e-6)
-
-
-def test_spread_punishes_a_collapse() -> None:
-    collapsed = torch.ones(20, 8) / 8**0.5
-    assert float(spread(collapsed)) > 0.9
-    assert float(spread(unit_rows(200, 8, 9))) < 0.2

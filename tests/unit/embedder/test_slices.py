@@ -5,7 +5,6 @@ from embedder.slices import (
     PREFIX_AGES,
     Spans,
     draw_labelled,
-    draw_users,
     looks_at,
     pair_spans,
     prefix_spans,
@@ -77,36 +76,6 @@ def test_all_users_weigh_the_same_however_short_they_lived() -> None:
     looks = looks_at(OFFSETS, np.arange(len(SIZES)))
     weight = np.bincount(looks.user, weights=looks.weight)
     assert weight.tolist() == [len(PREFIX_AGES) + 1] * len(SIZES)
-
-
-def test_a_hard_batch_is_of_users_alike() -> None:
-    rng = np.random.default_rng(4)
-    centre = rng.normal(size=(40, 8))
-    profile = np.repeat(centre, 50, axis=0) + 0.05 * rng.normal(size=(2000, 8))
-    profile = (profile / np.linalg.norm(profile, axis=1, keepdims=True)).astype(np.float32)
-    eligible = np.arange(2000)
-
-    def likeness(users: np.ndarray) -> float:
-        cosine = profile[users] @ profile[users].T
-        return float(np.sort(cosine, axis=1)[:, -6:-1].mean())
-
-    hard = draw_users(eligible, profile, 64, hard=True, rng=rng)
-    easy = draw_users(eligible, profile, 64, hard=False, rng=rng)
-    assert len(np.unique(hard)) == len(hard)
-    assert len(np.unique(easy)) == len(easy) == 64
-    assert likeness(hard) > 0.95
-    assert likeness(easy) < 0.95
-
-
-@pytest.mark.parametrize("count", [1, 4, 30, 500])
-@pytest.mark.parametrize("hard", [False, True])
-def test_batches_are_drawn_from_few_users_too(count: int, hard: bool) -> None:
-    rng = np.random.default_rng(5)
-    profile = rng.normal(size=(20, 4)).astype(np.float32)
-    eligible = np.arange(11, 20)
-    drawn = draw_users(eligible, profile, count, hard=hard, rng=rng)
-    assert len(np.unique(drawn)) == len(drawn) > 0
-    assert set(drawn.tolist()) <= set(eligible.tolist())
 
 
 def test_half_of_a_supervised_batch_are_violators_even_if_they_are_few() -> None:
