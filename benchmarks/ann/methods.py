@@ -128,7 +128,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "ours-http",
-        "benchmarks.ann.ours:HttpEngine",
+        "benchmarks.ann.ours_http:HttpEngine",
         "lookalike",
         "`POST /v1/neighbors:query` over one open connection to a server of one worker",
         "own",

@@ -5,10 +5,6 @@ The hub correction is off, for it ranks by another measure than the true distanc
 Shape key: see `benchmarks.ann.engines.engine`.
 """
 
-import http.client
-import json
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +31,7 @@ from store.workspace import Workspace
 
 SPACE_ID, BUILD_FILE, FLAGS_FILE = "benchmark", "build.txt", "flags.npy"
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
-SERVER_SECONDS, SETTLE_SECONDS = 120.0, 600.0
+SETTLE_SECONDS = 600.0
 
 
 class ExactEngine:
@@ -152,73 +148,6 @@ class ServiceEngine:
 
     def close(self) -> None:
         """Nothing was started."""
-
-
-class HttpEngine:
-    """The service behind HTTP, in a process of its own, over one connection that stays open."""
-
-    def build(
-        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
-    ) -> None:
-        make_build(vectors_ND, folder, params, threads=threads)
-
-    def load(self, folder: Path, params: Params, *, threads: int) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "benchmarks.ann.ours_server", str(folder), str(threads)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._server.stdout is not None
-        told = json.loads(self._server.stdout.readline())
-        self._port, self._key = int(told["port"]), str(told["key"])
-        self._connection = self._connect()
-
-    def tune(self, effort: Params) -> None:
-        self._ef = effort.get("ef")
-
-    def search(self, query_QD: Vectors, k: int) -> Ids:
-        return np.stack([self._ask(query_D, k) for query_D in query_QD])
-
-    def session(self) -> "HttpEngine":
-        other = HttpEngine()
-        other._port, other._key, other._ef = self._port, self._key, self._ef
-        other._connection = other._connect()
-        return other
-
-    def close(self) -> None:
-        """Close the connection, and end the server unless this is a session of another's."""
-        self._connection.close()
-        server = getattr(self, "_server", None)
-        if server is not None:
-            server.terminate()
-            server.wait(SERVER_SECONDS)
-            server.stdout.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=SERVER_SECONDS)
-
-    def _ask(self, query_D: Vectors, k: int) -> Ids:
-        body = {
-            "query": {"vector": query_D.tolist(), "space_id": SPACE_ID},
-            "k": k,
-            "params": {} if self._ef is None else {"ef_search": self._ef},
-        }
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        content = json.dumps(body)
-        try:
-            status, answer = self._exchange(content, headers)
-        except (ConnectionError, http.client.HTTPException):  # it was idle, so the server closed it
-            self._connection.close()
-            status, answer = self._exchange(content, headers)
-        if status != http.HTTPStatus.OK:
-            raise RuntimeError(f"status {status}: {answer.get('detail')}")
-        return padded([int(hit["user_id"]) for hit in answer["neighbors"]], k)
-
-    def _exchange(self, content: str, headers: dict[str, str]) -> tuple[int, Any]:
-        """Return the status and the body of the answer; a closed connection is opened again."""
-        self._connection.request("POST", "/v1/neighbors:query", content, headers)
-        response = self._connection.getresponse()
-        return response.status, json.loads(response.read())
 
 
 class NoEmbedder:
