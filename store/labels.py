@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -100,8 +100,7 @@ class Label:
     @property
     def content_sha256(self) -> str:
         """Hash of what it says; a revocation does not make it another label."""
-        content = asdict(self)
-        del content["revoked_at_us"]
+        content = {name: value for name, value in vars(self).items() if name != "revoked_at_us"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -227,7 +226,7 @@ def _count(connection: Connection) -> int:
 
 def _to_row(label: Label, now: datetime) -> dict[str, Any]:
     return {
-        **asdict(label),
+        **vars(label),
         "content_sha256": label.content_sha256,
         "recorded_at_us": to_us(now),
     }
