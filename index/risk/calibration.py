@@ -6,7 +6,7 @@ that ranks survive and log odds never saturate.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,15 @@ class Calibrator:
         below = np.minimum(score - self.score[0], 0.0)
         above = np.maximum(score - self.score[-1], 0.0)
         return np.asarray(inner + self.slope * (below + above))
+
+    def of_population(self, thinning: float) -> "Calibrator":
+        """Return the map for all users, of whom it was fitted on a sample of each class.
+
+        The odds of everyone are those of the sample by `thinning`: how many times more of the
+        others than of the violators were left out (prior correction, King and Zeng 2001).
+        """
+        shift = float(np.log(thinning))
+        return replace(self, log_odds=tuple(value - shift for value in self.log_odds))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -148,6 +157,12 @@ def likely_from(
     last_of_equals = np.append(np.diff(log_odds[order]) < 0, True)
     good = np.flatnonzero(last_of_equals & (precision_lower(share * users, users) >= precision))
     return float(log_odds[order[good[-1]]]) if len(good) else None
+
+
+def precision_in_sample(precision: float, thinning: float) -> float:
+    """Return the precision among sampled users that is `precision` among all; see `Calibrator`."""
+    odds = thinning * precision / (1 - precision)
+    return odds / (1 + odds)
 
 
 def precision_lower(hits: Floats, count: Floats) -> Floats:

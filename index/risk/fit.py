@@ -19,7 +19,13 @@ from embedder.embedder import Embedder
 from embedder.opinion import OPINION
 from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
-from index.risk.calibration import Bands, Bools, choose_bands, fit_calibrator
+from index.risk.calibration import (
+    Bands,
+    Bools,
+    choose_bands,
+    fit_calibrator,
+    precision_in_sample,
+)
 from index.risk.config import RiskConfig
 from index.risk.flight_fitting import FittedFlight, fit_flight, look_in_flight
 from index.risk.gallery import GALLERY_MIN, Floats, References, members, usable_ages
@@ -61,6 +67,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.user_ids)
 
+    @property
+    def thinning(self) -> float:
+        """How many times more of the others than of the violators were left out."""
+        return float(self.vote[~self.is_violator].mean() / self.vote[self.is_violator].mean())
+
 
 def fit_risk(
     lake: EventLake,
@@ -100,7 +111,8 @@ def fit_risk(
     asked = Asked.by_strangers(examples.ring_E(labelled, ring))
     looks = stack_examples(labelled, examples, gallery, rates, asked, config)
     stack, score = out_of_fold(looks, folds=config.folds)
-    calibrator = fit_calibrator(score, looks.is_violator, looks.weight_Q)
+    thinning = labelled.thinning
+    calibrator = fit_calibrator(score, looks.is_violator, looks.weight_Q).of_population(thinning)
     log_odds = calibrator.to_log_odds(score)
     policy_R = policies_of(view, labelled.user_ids)
     voters = PolicyVoters(gallery, policy_R.filter(pa.array(told)))
@@ -114,7 +126,7 @@ def fit_risk(
         judged = looks.and_also(fitted.examples)
         num_events = np.append(num_events, fitted.num_events)
         log_odds = np.append(log_odds, fitted.log_odds)
-    bands, of_policies = fit_bands(judged, num_events, log_odds, voters, config)
+    bands, of_policies = fit_bands(judged, num_events, log_odds, voters, config, thinning)
     own = PolicyBands(policy_R, of_policies)
     about = {
         "as_of": as_of.isoformat(),
@@ -149,7 +161,15 @@ def fit_in_flight(
     ids = labelled.user_ids.take(pa.array(users))
     looks = look_in_flight(lake, view, embedder, ids, as_of=as_of)
     looks = replace(looks, user=users[looks.user])
-    return fit_flight(looks, labelled.is_violator, labelled.first_ts_us, gallery, rates, config)
+    return fit_flight(
+        looks,
+        labelled.is_violator,
+        labelled.first_ts_us,
+        gallery,
+        rates,
+        config,
+        thinning=labelled.thinning,
+    )
 
 
 def fit_bands(
@@ -158,19 +178,24 @@ def fit_bands(
     log_odds: Floats,
     voters: PolicyVoters,
     config: RiskConfig,
+    thinning: float = 1.0,
 ) -> tuple[Bands, dict[str, PolicyBand]]:
-    """Return the bands of everyone and of policies, proven on looks at events enough for them."""
+    """Return the bands of everyone and of policies, proven on looks at events enough for them.
+
+    What they promise holds for all users, of whom the looks are a sample of each class.
+    """
     chosen = num_events_Q >= config.likely_events_min
     judged, log_odds = looks.some(chosen), log_odds[chosen]
     bands = choose_bands(
         log_odds,
         judged.is_violator,
         judged.user_Q,
-        precision=config.likely_precision,
+        precision=precision_in_sample(config.likely_precision, thinning),
         possible_probability=config.possible_probability,
     )
     demanded = config.likely_precision_by_policy
-    return bands, fit_policy_bands(demanded, voters, judged, num_events_Q[chosen], log_odds)
+    num_events_L = num_events_Q[chosen]
+    return bands, fit_policy_bands(demanded, voters, judged, num_events_L, log_odds, thinning)
 
 
 def stack_examples(

@@ -114,6 +114,8 @@ def fit_flight(
     gallery: References,
     rates: RingRates,
     config: RiskConfig,
+    *,
+    thinning: float = 1.0,
 ) -> FittedFlight | None:
     """Fit on looks at held-out users; None where too few of a class lived to be looked at.
 
@@ -123,6 +125,7 @@ def fit_flight(
         gallery: References among whom none of them is.
         rates: Of the rings, without them.
         config: Neighbors, folds, fewest labels.
+        thinning: How many times more of the others than of the violators are no looks' users.
     """
     seen = np.unique(looks.user)
     num_violators = int(is_violator_U[seen].sum())
@@ -147,7 +150,8 @@ def fit_flight(
         since_us_U[looks.user],
     )
     stack, score = out_of_fold(examples, folds=config.folds)
-    calibrator = fit_calibrator(score, examples.is_violator, examples.weight_Q)
+    fitted = fit_calibrator(score, examples.is_violator, examples.weight_Q)
+    calibrator = fitted.of_population(thinning)
     flight = Flight(
         stack, calibrator, fit_silence(looks.num_events, looks.gap_us, looks.watched_us)
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.answers import BandRule
-from index.risk.calibration import CONFIDENCE, Bands, Bools, likely_from
+from index.risk.calibration import CONFIDENCE, Bands, Bools, likely_from, precision_in_sample
 from index.risk.gallery import Floats, References, age_of
 from index.risk.stack import StackExamples
 from index.vectors import Vectors
@@ -176,6 +176,7 @@ def fit_policy_bands(
     looks: StackExamples,
     num_events_L: Int64s,
     log_odds_L: Floats,
+    thinning: float = 1.0,
 ) -> dict[str, PolicyBand]:
     """Choose a threshold for each policy that demands a precision of its own.
 
@@ -185,6 +186,7 @@ def fit_policy_bands(
         looks: At held-out users; a violator is one of whatever policy.
         num_events_L: Events seen at each look.
         log_odds_L: Calibrated.
+        thinning: How many times more of the others than of the violators are not looked at.
     """
     if not demanded:
         return {}
@@ -192,7 +194,13 @@ def fit_policy_bands(
     policy_L = np.array(["" if policy is None else policy for policy in policies], dtype=object)
     return {
         policy: _policy_band(
-            policy, precision, policy_L == policy, log_odds_L, looks.is_violator, looks.user_Q
+            policy,
+            precision,
+            policy_L == policy,
+            log_odds_L,
+            looks.is_violator,
+            looks.user_Q,
+            thinning,
         )
         for policy, precision in sorted(demanded.items())
     }
@@ -216,17 +224,19 @@ def _policy_band(
     log_odds: Floats,
     is_violator: Bools,
     user: Int64s,
+    thinning: float,
 ) -> PolicyBand:
+    in_sample = precision_in_sample(precision, thinning)
     num_users = len(np.unique(user[mine]))
     num_violators = len(np.unique(user[mine & is_violator]))
-    needed = num_users_needed(precision)
+    needed = num_users_needed(in_sample)
     if num_users < needed:
-        everyone = likely_from(log_odds, is_violator, user, precision=precision)
+        everyone = likely_from(log_odds, is_violator, user, precision=in_sample)
         note = (
             f"only {num_users} held-out users are like violators of {policy!r}, {needed} are "
             f"needed to prove {precision:g}: the threshold is that of everyone"
         )
         return PolicyBand(policy, precision, everyone, "everyone", num_users, num_violators, note)
-    likely = likely_from(log_odds[mine], is_violator[mine], user[mine], precision=precision)
+    likely = likely_from(log_odds[mine], is_violator[mine], user[mine], precision=in_sample)
     note = "" if likely is not None else f"no threshold proves {precision:g}: nobody is likely"
     return PolicyBand(policy, precision, likely, "policy", num_users, num_violators, note)
