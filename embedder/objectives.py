@@ -108,7 +108,10 @@ class ConductObjective:
         return told + self.plan.losses.contrast_weight * one_sided_contrast(conduct, kind)
 
     def gains(self, network: SliceEncoder) -> Gains:
-        """Return the negated log loss of each held-out prefix, the classes weighing the same."""
+        """Return each held-out user's negated log loss, the classes weighing the same.
+
+        Of a user it is the mean over some prefixes, which are no more independent than equal.
+        """
         data, users = self.data, self.data.validation_labelled
         offsets, is_violator = data.events.offsets, data.kind_N[self.data.validation_labelled] >= 0
         balance = np.where(is_violator, 0.5 / is_violator.mean(), 0.5 / (1 - is_violator.mean()))
@@ -123,7 +126,7 @@ class ConductObjective:
             losses.append(
                 np.logaddexp(0.0, np.where(is_violator, -1.0, 1.0) * logit.cpu().numpy()) * balance
             )
-        return -np.concatenate(losses)
+        return -np.mean(losses, axis=0)
 
 
 def behavior_objective(

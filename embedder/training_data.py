@@ -17,6 +17,7 @@ from store.lake import EventLake
 from store.sequences import Int64s, SequenceBatch
 
 USERS_MIN, EVENTS_MIN = 20, 100
+CROWD = 10
 ALWAYS_KNOWN_US = np.iinfo(np.int64).min
 
 
@@ -91,7 +92,14 @@ def gather(
 
 
 def sample_users(users: pa.Table, view: LabelView, budget: int, seed: int) -> pa.Table:
-    """Return users whose events fit the budget, at most half of them violators'; drawn evenly."""
+    """Return users whose events fit the budget, at most half of them violators'; drawn evenly.
+
+    Left out is who would take a tenth of it alone: a bot of millions of events teaches little, and
+    nobody drawn after it would find room.
+
+    Raises:
+        NotEnoughData: If too few users remain.
+    """
     rng = np.random.default_rng([seed, 3])
     violators = view.table.filter(pc.equal(view.table["label"], 1))["user_id"]
     is_violator = pc.is_in(users["user_id"], value_set=violators.combine_chunks()).to_numpy(
@@ -101,6 +109,7 @@ def sample_users(users: pa.Table, view: LabelView, budget: int, seed: int) -> pa
     order = rng.permutation(users.num_rows)
     kept = np.zeros(users.num_rows, dtype=bool)
     left = budget
+    order = order[sizes[order] < budget / 2 / CROWD]
     for group, share in (
         (order[is_violator[order]], budget // 2),
         (order[~is_violator[order]], budget),
@@ -108,6 +117,12 @@ def sample_users(users: pa.Table, view: LabelView, budget: int, seed: int) -> pa
         fits = np.cumsum(sizes[group]) <= min(share, left)
         kept[group[fits]] = True
         left -= int(sizes[group[fits]].sum())
+    num_kept = int((kept & (sizes >= 2)).sum())
+    if num_kept < USERS_MIN:
+        raise NotEnoughData(
+            f"only {num_kept} users of two events or more fit max_training_events = {budget:,}, "
+            f"of which nobody may take a {2 * CROWD}th; at least {USERS_MIN} are needed"
+        )
     return users.filter(pa.array(kept))
 
 

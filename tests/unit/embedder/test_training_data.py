@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from embedder.errors import NotEnoughData
 from embedder.training_data import ALWAYS_KNOWN_US, join_labels, joined, sample_users
 from store.labels import LabelView
 from tests.unit.embedder.people import make_people
@@ -102,3 +103,25 @@ def test_a_sample_fits_the_budget_and_violators_get_half_of_it() -> None:
     assert len(violators) >= 5
     assert sample.equals(sample_users(users, view, 200, seed=3))
     assert not sample.equals(sample_users(users, view, 200, seed=4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("is_banned", [False, True])
+def test_one_bot_with_most_of_the_events_crowds_nobody_out(seed: int, is_banned: bool) -> None:
+    ids = [f"user-{number:04}" for number in range(1000)]
+    sizes = np.full(len(ids), 20)
+    sizes[500] = 50_000
+    users = pa.table({"user_id": ids, "num_events": sizes})
+    banned = ids[480:520] if is_banned else ids[:40]
+    sample = sample_users(
+        users, view_of([{"user_id": one, "label": 1} for one in banned]), 8000, seed
+    )
+    assert "user-0500" not in sample["user_id"].to_pylist()
+    assert sample.num_rows == 400
+    assert len(set(banned) & set(sample["user_id"].to_pylist())) >= 39
+
+
+def test_a_sample_of_nearly_nobody_is_refused() -> None:
+    users = pa.table({"user_id": IDS, "num_events": np.full(len(IDS), 500)})
+    with pytest.raises(NotEnoughData, match="only 0 users of two events or more fit"):
+        sample_users(users, view_of([]), 1000, seed=0)
