@@ -19,7 +19,7 @@ from embedder.devices import pick_device
 from embedder.featurizer import NEVER
 from embedder.model_files import read_model
 from embedder.parts import Parts
-from embedder.profiles import Floats, profile_slots, rows_of_users, user_chunks
+from embedder.profiles import Floats, event_chunks, profile_slots, rows_of_users
 from embedder.slices import Spans
 from embedder.supervision import held_out_of_supervision
 from embedder.training_set import encode_spans
@@ -145,7 +145,7 @@ def raw_blocks(
             summary = parts.opinion.summary(batch, events, spans)
             blocks["opinion"] = parts.opinion.block(conduct, summary)
     pieces: list[dict[str, Floats]] = []
-    for users in user_chunks(batch.num_users):
+    for users in event_chunks(batch.offsets):
         rows, user_E = rows_of_users(batch.offsets, users)
         slots = profile_slots(parts.featurizer, events, rows, batch.offsets[users][user_E])
         piece = {

@@ -126,7 +126,7 @@ class ConductObjective:
             losses.append(
                 np.logaddexp(0.0, np.where(is_violator, -1.0, 1.0) * logit.cpu().numpy()) * balance
             )
-        return -np.mean(losses, axis=0)
+        return np.asarray(-np.mean(losses, axis=0))
 
 
 def behavior_objective(

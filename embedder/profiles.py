@@ -9,6 +9,7 @@ SVD loses. How much each field counts is learned without labels: see `embedder.w
 Shape key: `B` users, `E` events, `V` small slots, `F` fields, `D` dimensions of a block.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,10 @@ from embedder.hashing import MISSING, Hashes, mix
 from store.sequences import Int64s
 
 Floats = npt.NDArray[np.float32]
-USERS_AT_ONCE = 2048
+Histograms = Callable[[], Iterator[Floats]]
+USERS_AT_ONCE, EVENTS_AT_ONCE = 2_048, 131_072
+DENSE_SLOTS, OVERSAMPLE, ITERATIONS = 2_048, 16, 4
+"""Slots from which a matrix of all pairs, and its eigenvectors, would cost too much."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def fit_profiles(featurizer: Featurizer, events: EncodedEvents, *, dim_target: i
     size = featurizer.num_small_slots
     num_users = len(events.offsets) - 1
     frequency_V = np.zeros(size)
-    for user_rows in user_chunks(num_users):
+    for user_rows in event_chunks(events.offsets):
         rows, user_E = rows_of_users(events.offsets, user_rows)
         start = events.offsets[user_rows][user_E]
         counts = count_slots(
@@ -119,22 +123,51 @@ def fit_profiles(featurizer: Featurizer, events: EncodedEvents, *, dim_target: i
     return ProfileModel(fields, featurizer.hashed, idf_V, weights, rotation, dim_target)
 
 
-def fit_rotation(
-    second_moment_VV: npt.NDArray[np.float64], model: ProfileModel, *, dim: int
-) -> ProfileModel:
+def fit_rotation(histograms: Histograms, model: ProfileModel, *, dim: int) -> ProfileModel:
     """Return the model with the leading directions of the weighted histograms.
 
     Args:
-        second_moment_VV: Sum over users of the outer product of their histograms.
+        histograms: Of all users, some at a time; read anew each time it is called.
         model: With its final field weights.
         dim: Most directions to keep.
     """
+    size = len(model.idf_V)
     scale_V = model.slot_scale.astype(np.float64)
-    values, vectors = np.linalg.eigh(second_moment_VV * scale_V[:, None] * scale_V[None, :])
+    if size <= DENSE_SLOTS:
+        second_VV = np.zeros((size, size))
+        for part_BV in histograms():
+            second_VV += part_BV.T.astype(np.float64) @ part_BV
+        values, vectors = np.linalg.eigh(second_VV * scale_V[:, None] * scale_V[None, :])
+    else:
+        values, vectors = leading_directions(histograms, scale_V, dim)
     kept = np.argsort(values)[::-1][: min(dim, int((values > values.max() * 1e-9).sum()))]
     basis = vectors[:, kept]
     basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(len(kept))])
     return replace(model, rotation_VD=np.ascontiguousarray(basis, dtype=np.float32))
+
+
+def leading_directions(
+    histograms: Histograms, scale_V: npt.NDArray[np.float64], dim: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return eigenvalues and vectors, K and V x K, of the second moment without ever making it.
+
+    Randomized subspace iteration (Halko, Martinsson and Tropp 2011): memory grows with V, time with
+    the slots that users have.
+    """
+
+    def moment(basis_VK: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        product_VK = np.zeros_like(basis_VK)
+        for part_BV in histograms():
+            sparse_BV = sp.csr_matrix(part_BV).multiply(scale_V).tocsr()
+            product_VK += sparse_BV.T @ (sparse_BV @ basis_VK)
+        return product_VK
+
+    count = min(dim + OVERSAMPLE, len(scale_V))
+    basis_VK = np.random.default_rng(0).normal(size=(len(scale_V), count))
+    for _ in range(ITERATIONS):
+        basis_VK, _ = np.linalg.qr(moment(basis_VK))
+    values, vectors = np.linalg.eigh(basis_VK.T @ moment(basis_VK))
+    return values, basis_VK @ vectors
 
 
 def profile_slots(
@@ -203,6 +236,17 @@ def user_chunks(num_users: int) -> list[Int64s]:
         np.arange(first, min(first + USERS_AT_ONCE, num_users), dtype=np.int64)
         for first in range(0, num_users, USERS_AT_ONCE)
     ]
+
+
+def event_chunks(offsets: Int64s) -> list[Int64s]:
+    """Cut users into runs of at most `USERS_AT_ONCE`, and of `EVENTS_AT_ONCE` or one user."""
+    runs, first, num_users = [], 0, len(offsets) - 1
+    while first < num_users:
+        fits = int(np.searchsorted(offsets, offsets[first] + EVENTS_AT_ONCE, side="right")) - 1
+        last = min(max(fits, first + 1), first + USERS_AT_ONCE, num_users)
+        runs.append(np.arange(first, last, dtype=np.int64))
+        first = last
+    return runs
 
 
 def _outside(fields: tuple[SlotRange, ...], size: int) -> list[slice]:

@@ -5,7 +5,7 @@ its twin on held-out users beyond chance. Block weights are learned on the same 
 """
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +30,11 @@ from embedder.parts import Parts
 from embedder.profiles import (
     Floats,
     ProfileModel,
+    event_chunks,
     fit_profiles,
     fit_rotation,
     profile_slots,
     rows_of_users,
-    user_chunks,
 )
 from embedder.purposes import fit_purposes
 from embedder.selection import Behind, choose_network
@@ -300,11 +300,12 @@ def fit_field_profiles(
     """Fit frequencies, learn the field weights, then the rotation for these weights."""
     profiles = fit_profiles(featurizer, events, dim_target=config.dim_target)
     profiles, field_weights = learn_field_weights(featurizer, events, profiles, rng)
-    second = np.zeros((len(profiles.idf_V), len(profiles.idf_V)))
-    for users in user_chunks(len(events.offsets) - 1):
-        histograms = chunk_histograms(featurizer, events, profiles, users)
-        second += histograms.T.astype(np.float64) @ histograms
-    return fit_rotation(second, profiles, dim=config.dim_statistics), field_weights
+
+    def histograms() -> Iterator[Floats]:
+        for users in event_chunks(events.offsets):
+            yield chunk_histograms(featurizer, events, profiles, users)
+
+    return fit_rotation(histograms, profiles, dim=config.dim_statistics), field_weights
 
 
 def chunk_histograms(

@@ -12,6 +12,7 @@ from embedder.profiles import (
     Floats,
     ProfileModel,
     count_slots,
+    event_chunks,
     fit_profiles,
     fit_rotation,
     profile_slots,
@@ -143,17 +144,35 @@ def test_the_rotation_keeps_inner_products_where_it_keeps_all_directions(
     profiles: ProfileModel, featurizer: Featurizer, events: EncodedEvents
 ) -> None:
     histograms, _ = histograms_of(profiles, featurizer, events)
-    second = histograms.T.astype(np.float64) @ histograms
-    full = fit_rotation(second, profiles, dim=10_000)
+    full = fit_rotation(lambda: iter([histograms]), profiles, dim=10_000)
     weighted = histograms * profiles.slot_scale
     assert full.statistics(histograms) @ full.statistics(histograms).T == pytest.approx(
         weighted @ weighted.T, abs=1e-3
     )
-    few = fit_rotation(second, profiles, dim=8)
+    few = fit_rotation(lambda: iter([histograms]), profiles, dim=8)
     lost = few.statistics(histograms) @ few.statistics(histograms).T - weighted @ weighted.T
     values = np.sort(np.linalg.eigvalsh(weighted.astype(np.float64) @ weighted.T))[::-1]
     assert np.linalg.norm(lost) == pytest.approx(np.sqrt((values[8:] ** 2).sum()), rel=0.02)
     assert few.rotation_VD.shape[1] == 8
+
+
+def test_with_many_slots_the_same_directions_are_found_without_all_pairs(
+    profiles: ProfileModel,
+    featurizer: Featurizer,
+    events: EncodedEvents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    histograms, _ = histograms_of(profiles, featurizer, events)
+    halves = np.array_split(histograms, 2)
+    exact = fit_rotation(lambda: iter(halves), profiles, dim=8)
+    monkeypatch.setattr("embedder.profiles.DENSE_SLOTS", 10)
+    found = fit_rotation(lambda: iter(halves), profiles, dim=8)
+    assert found.rotation_VD.T @ found.rotation_VD == pytest.approx(np.eye(8), abs=1e-5)
+    assert np.linalg.norm(found.statistics(histograms)) == pytest.approx(
+        np.linalg.norm(exact.statistics(histograms)), rel=1e-3
+    )
+    again = fit_rotation(lambda: iter(halves), profiles, dim=8)
+    assert (again.rotation_VD == found.rotation_VD).all()
 
 
 def test_field_weights_scale_what_fields_say(
@@ -186,3 +205,14 @@ def test_users_are_cut_into_runs_that_cover_all() -> None:
     assert np.concatenate(runs).tolist() == list(range(5000))
     assert max(map(len, runs)) <= 2048
     assert user_chunks(0) == []
+
+
+def test_runs_of_users_hold_few_events_unless_one_user_has_many() -> None:
+    sizes = np.random.default_rng(0).integers(1, 400, 3000)
+    sizes[1000] = 500_000
+    runs = event_chunks(np.append(0, np.cumsum(sizes)))
+    assert np.concatenate(runs).tolist() == list(range(3000))
+    assert max(map(len, runs)) <= 2048
+    assert sorted(sizes[run].sum() for run in runs)[-2] <= 131_072
+    assert [1000] in [run.tolist() for run in runs]
+    assert event_chunks(np.zeros(1, dtype=np.int64)) == []
