@@ -19,7 +19,7 @@ from index.choice import Candidate, Choice
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.exact import ExactIndex
-from index.ivf import REFINE_WIDER, InvertedFile
+from index.ivf import REFINE_MAX, REFINE_WIDER, InvertedFile
 from index.kinds import build_index, effort_max
 from index.tuning import (
     TIMED_QUERIES,
@@ -183,9 +183,12 @@ def _tuned(
     index, quality = tune(exact, built, questions, config, effort_max=most)
     if not isinstance(built.inner, InvertedFile) or built.inner.refine == 1:
         return index, quality
+    refine = built.inner.refine
+    while not reaches(quality, config) and refine * REFINE_WIDER <= REFINE_MAX:
+        refine *= REFINE_WIDER
+        index, quality = tune(exact, _refined(built, refine), questions, config, effort_max=most)
     if not reaches(quality, config):
-        wider = _refined(built, REFINE_WIDER * built.inner.refine)
-        return tune(exact, wider, questions, config, effort_max=most)
+        return index, quality
     return _narrowed(exact, index, quality, questions, config)
 
 

@@ -44,8 +44,8 @@ TWO_LEVELS_FROM = 1_000
 """Lists from which a k-means of all of them is most of the cost of a build."""
 PROBES = 4
 REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
-REFINE_WIDER = 4
-"""Times as many candidates, where those miss the target at every effort."""
+REFINE_WIDER, REFINE_MAX = 4, 128
+"""Times as many candidates, where those miss the target at every effort, up to so many."""
 ADD_BYTES = 32 * 2**20
 
 

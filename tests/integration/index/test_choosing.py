@@ -9,6 +9,7 @@ from index.config import GateConfig, IndexConfig
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.gate import gate
+from index.ivf import REFINE, REFINE_MAX, REFINE_WIDER
 from index.vectors import Vectors
 from store.workspace import Workspace
 from tests.index_fakes import NOW, build_input, clustered_vectors, unit_vectors
@@ -69,6 +70,19 @@ def test_exact_search_is_taken_where_nothing_reaches_the_target() -> None:
     assert [one.kind for one in chosen.choice.candidates] == ["ivf_rabitq", "hnsw"]
     assert not any(one.reached for one in chosen.choice.candidates)
     assert "neither" in chosen.choice.reason
+
+
+def test_where_bits_tell_little_more_candidates_are_scored_until_the_target_is_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(REFINE, "ivf_rabitq", 2)
+    parts = unit_vectors(12_000, 3), 0.5 * unit_vectors(12_000, 61, seed=1)
+    vectors = (np.concatenate(parts, axis=1) / np.sqrt(1.25)).astype(np.float32)
+    chosen = choose(vectors, changed(kind="ivf_rabitq", recall_target=0.98))
+    (candidate,) = chosen.choice.candidates
+    assert candidate.reached
+    assert candidate.refine is not None
+    assert 2 * REFINE_WIDER < candidate.refine <= REFINE_MAX
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq", "symqg"])
