@@ -111,6 +111,27 @@ def test_likely_begins_where_precision_is_beyond_doubt() -> None:
     assert bands.possible == pytest.approx(np.log(0.3 / 0.7))
 
 
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 2.0), (-1.0, 3.0), (2.9, 0.3)])
+def test_the_precision_holds_among_new_users_in_nineteen_of_twenty_fits(
+    mean: float, deviation: float
+) -> None:
+    """The lowest of many thresholds is taken, and that costs little of the bound's confidence."""
+    rng = np.random.default_rng(0)
+    everyone = np.sort(rng.normal(mean, deviation, 200_000))
+    precision = np.cumsum(expit(everyone)[::-1])[::-1] / np.arange(len(everyone), 0, -1)
+    missed = 0
+    for _ in range(200):
+        log_odds = rng.normal(mean, deviation, 2000)
+        likely = likely_from(
+            log_odds, rng.random(2000) < expit(log_odds), np.arange(2000), precision=0.95
+        )
+        if likely is not None:
+            at = min(int(np.searchsorted(everyone, likely)), len(everyone) - 1)
+            missed += bool(precision[at] < 0.95)
+            assert precision[at] > 0.93
+    assert missed <= 200 * 0.09
+
+
 def test_without_proof_nobody_is_likely() -> None:
     log_odds = np.linspace(-5, 5, 30)
     bands = choose_bands(
