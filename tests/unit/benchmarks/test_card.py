@@ -14,12 +14,13 @@ from embedder.evaluation.policy_precision import measure_policies
 
 Change = Callable[[dict[str, Any]], None]
 
-PARTS = "encoder_parts_*.json"  # no result of the card
+OTHER_THEMES = ("encoder_parts_*.json", "encoder_scale_*.json")  # without tasks of the card
 
 
 def changed(folder: Path, pattern: str, change: Change) -> list[Path]:
     """Copy the committed results of a pattern, each changed."""
-    for source in set(RESULTS.glob(pattern)) - set(RESULTS.glob(PARTS)):
+    others = {path for theme in OTHER_THEMES for path in RESULTS.glob(theme)}
+    for source in set(RESULTS.glob(pattern)) - others:
         result = json.loads(source.read_text())
         change(result)
         (folder / source.name).write_text(json.dumps(result))
