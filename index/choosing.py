@@ -186,7 +186,10 @@ def _tuned(
     refine = built.inner.refine
     while not reaches(quality, config) and refine * REFINE_WIDER <= REFINE_MAX:
         refine *= REFINE_WIDER
-        index, quality = tune(exact, _refined(built, refine), questions, config, effort_max=most)
+        before, wider = quality, _refined(built, refine)
+        index, quality = tune(exact, wider, questions, config, effort_max=most)
+        if not quality.is_better_than(before):
+            break  # what is missed is in lists that aren't probed
     if not reaches(quality, config):
         return index, quality
     return _narrowed(exact, index, quality, questions, config)

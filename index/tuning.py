@@ -90,6 +90,11 @@ class Quality:
     num_poor: int
     poor_bound: float
 
+    def is_better_than(self, other: "Quality") -> bool:
+        """Tell whether fewer queries failed, or more neighbors were found at some k."""
+        finds_more = any(found > other.recall[k] for k, found in self.recall.items())
+        return self.num_poor < other.num_poor or finds_more
+
     def reaches(self, recall_min: float, poor_share_max: float) -> bool:
         """Tell whether even the bounds are as asked."""
         recall = min(self.recall_bound.values())
