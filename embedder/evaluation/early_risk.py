@@ -69,7 +69,9 @@ def split_by_time(
     config: EvaluationConfig,
     rng: np.random.Generator,
 ) -> TimeSplit:
-    """Take the users first seen from the cut on as test users.
+    """Take the labelled users first seen from the cut on as test users.
+
+    A sample is drawn of those with a label, lest a few labels among many users be drawn away.
 
     Args:
         first_us_N: First event of each user.
@@ -79,12 +81,13 @@ def split_by_time(
         config: Says when a benign user is young, and how many are tested.
         rng: Draws a sample where there are too many.
     """
-    late = np.flatnonzero(first_us_N >= cut_us)
-    rows = draw_rows(late, size_max=config.max_users, rng=rng)
-    test = rows[label_N[rows] != UNKNOWN]
+    is_late_N, is_known_N = first_us_N >= cut_us, label_N != UNKNOWN
+    known = np.flatnonzero(is_late_N & is_known_N)
+    test = draw_rows(known, size_max=config.max_users, rng=rng)
+    num_unlabelled = int((is_late_N & ~is_known_N).sum())
     young_us = end_us - int(config.maturity_days * DAY_US)
     num_young = int(((label_N[test] == 0) & (first_us_N[test] >= young_us)).sum())
-    return TimeSplit(cut_us, test, label_N[test] == 1, len(rows) - len(test), num_young)
+    return TimeSplit(cut_us, test, label_N[test] == 1, num_unlabelled, num_young)
 
 
 def risk_name(prefix: int | None) -> str:

@@ -44,6 +44,26 @@ def test_only_labelled_users_first_seen_from_the_cut_on_are_tested() -> None:
     assert found.num_young_benign == 1  # the last is two days old
 
 
+def test_a_sample_is_drawn_of_those_with_a_label() -> None:
+    """Few have a label among many who are late: none of these is drawn away by the others."""
+    label = np.full(5_000, -1)
+    label[::100] = np.arange(50) % 2
+    late = np.full(5_000, 20 * DAY_US)
+    for size_max, tested in ((60, 50), (30, 30)):
+        found = split_by_time(
+            late,
+            label,
+            cut_us=10 * DAY_US,
+            end_us=40 * DAY_US,
+            config=CONFIG.model_copy(update={"max_users": size_max}),
+            rng=np.random.default_rng(0),
+        )
+        assert len(found.test) == tested
+        assert (label[found.test] >= 0).all()
+        assert found.num_unlabelled == 4_950
+    assert why_no_split(found, CONFIG) is None
+
+
 def test_too_few_of_a_class_is_a_reason_with_its_count() -> None:
     assert why_no_split(split(5, 5), CONFIG) is None
     assert "only 4 violators" in (why_no_split(split(4, 50), CONFIG) or "")
