@@ -28,7 +28,7 @@ from embedder.evaluation.methods import TFIDF, TFIDF_TARGET, Method, floor_metho
 from embedder.evaluation.metrics import Flags, Floats, Int64s
 from embedder.evaluation.ranking import Rows
 from embedder.evaluation.sample import owners
-from embedder.evaluation.statistics import count_statistics
+from embedder.evaluation.statistics import Described, count_statistics
 from embedder.hashing import hash_column, mix
 from index.vectors import Vectors
 from jobs.measure_risk import Students
@@ -71,23 +71,24 @@ def as_angle(batch: SequenceBatch) -> Vectors:
 class Standard:
     """Hand statistics in standard deviations of the users they were fitted on."""
 
-    names: Sequence[str]
+    described: Described
     mean_F: Floats
     deviation_F: Floats
 
     @classmethod
     def fit(cls, batch: SequenceBatch, names: Sequence[str]) -> "Standard":
         """Measure the spread; a statistic that nobody has counts for nothing."""
-        values = count_statistics(batch, names)
+        described = Described.fit(batch, names)
+        values = count_statistics(batch, described)
         known = np.isfinite(values)
         count = np.maximum(known.sum(axis=0), 1)
         mean = np.where(known, values, 0.0).sum(axis=0) / count
         spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count)
-        return cls(names, mean, np.maximum(spread, 1e-6))
+        return cls(described, mean, np.maximum(spread, 1e-6))
 
     def rows(self, batch: SequenceBatch) -> Vectors:
         """Return unit rows; what is not known is average."""
-        scaled = (count_statistics(batch, self.names) - self.mean_F) / self.deviation_F
+        scaled = (count_statistics(batch, self.described) - self.mean_F) / self.deviation_F
         return unit(np.clip(np.nan_to_num(scaled), -STANDARD_MAX, STANDARD_MAX))
 
 
@@ -95,7 +96,7 @@ def fit_statistics(study: Study, *, seed: int) -> Fitted:
     """Know users by hand statistics: trees on them, neighbors among them."""
     names = Tokenizer.fit(study.learners, study.schema).names
     standard = Standard.fit(study.learners, names)
-    trees = tree_judge(study, lambda batch: count_statistics(batch, names), seed=seed)
+    trees = tree_judge(study, lambda batch: count_statistics(batch, standard.described), seed=seed)
     return Fitted(
         {"statistics": trees, "statistics.neighbors": neighbor_judge(study, standard.rows)},
         {"statistics": ranker(standard.rows)},

@@ -26,7 +26,7 @@ from benchmarks.encoder.studies import Study
 from embedder.evaluation.floors import Tokenizer
 from embedder.evaluation.metrics import Floats, Int64s
 from embedder.evaluation.sample import owners
-from embedder.evaluation.statistics import count_statistics
+from embedder.evaluation.statistics import Described, count_statistics
 from embedder.featurizer import column_of, previous_same
 from embedder.hashing import MISSING, Hashes, hash_column, mix
 from embedder.text import CHARACTERS, load_sentence_model
@@ -134,10 +134,11 @@ def fit_positions(study: Study, *, seed: int) -> Fitted:
 def with_statistics(study: Study, positions: Positions) -> Describe:
     """Return what describes users by position and by hand statistics."""
     names = Tokenizer.fit(study.learners, study.schema).names
+    described = Described.fit(study.learners, names)
 
     def numbers(batch: SequenceBatch, *, counted: bool) -> Floats:
         return np.hstack(
-            [positions.numbers(batch, counted=counted), count_statistics(batch, names)]
+            [positions.numbers(batch, counted=counted), count_statistics(batch, described)]
         )
 
     return numbers

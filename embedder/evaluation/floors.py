@@ -20,7 +20,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from embedder.evaluation.metrics import Flags, Floats, Int64s
-from embedder.evaluation.statistics import count_statistics
+from embedder.evaluation.statistics import Described, count_statistics
+from embedder.fields import numbers_of
 from embedder.hashing import hash_column, hash_name, mix
 from store.schema import EventSchema, Role
 from store.sequences import SequenceBatch
@@ -67,7 +68,7 @@ class Tokenizer:
     def _tokens(self, name: str, column: pa.ChunkedArray) -> tuple[Int64s, Flags]:
         known_E = pc.is_valid(column).to_numpy()
         if name in self.edges:
-            value_E = _as_floats(column)
+            value_E = numbers_of(column)
             known_E = known_E & np.isfinite(value_E)
             code_E = np.searchsorted(self.edges[name], value_E).astype(np.uint64)
         else:
@@ -147,6 +148,7 @@ class BoostedTrees:
         self._seed = seed
         self._tokens: TokenWeights | None = None
         self._svd: TruncatedSVD | None = None
+        self._described = Described((), frozenset())
         self._known_F: Flags = np.empty(0, dtype=np.bool_)
         self._trees = HistGradientBoostingClassifier(
             max_iter=150, learning_rate=0.06, min_samples_leaf=20, random_state=seed
@@ -157,6 +159,7 @@ class BoostedTrees:
         self._tokens = TokenWeights(self._tokenizer, batches)
         dim = max(min(SVD_DIM, min(self._tokens.fitted.shape) - 1), 1)
         self._svd = TruncatedSVD(dim, n_iter=3, random_state=self._seed).fit(self._tokens.fitted)
+        self._described = Described.fit(batches[0], self._tokenizer.names)
         features = self._features(self._tokens.fitted, batches)
         self._known_F = np.asarray(np.isfinite(features).any(axis=0))
         self._trees.fit(features[:, self._known_F], np.concatenate(is_positive))
@@ -171,18 +174,13 @@ class BoostedTrees:
 
     def _features(self, tokens: sparse.csr_matrix, batches: Sequence[SequenceBatch]) -> Floats:
         assert self._svd is not None
-        statistics = [count_statistics(batch, self._tokenizer.names) for batch in batches]
+        statistics = [count_statistics(batch, self._described) for batch in batches]
         return np.hstack([self._svd.transform(tokens), np.vstack(statistics)])
 
 
 def _edges(column: pa.ChunkedArray) -> Floats:
-    value = _as_floats(column)
+    value = numbers_of(column)
     value = value[np.isfinite(value)]
     if not len(value):
         return np.empty(0)
     return np.unique(np.quantile(value, np.linspace(0, 1, NUMBER_BINS + 1)[1:-1]))
-
-
-def _as_floats(column: pa.ChunkedArray) -> Floats:
-    floats: Floats = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
-    return floats

@@ -4,13 +4,14 @@ Shape key: `B` users, `E` events of all of them, `F` statistics.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from embedder.evaluation.metrics import Floats, Int64s
+from embedder.fields import numbers_of
 from embedder.hashing import hash_column
 from store.sequences import SequenceBatch
 
@@ -19,18 +20,40 @@ TYPE_BUCKETS = 16
 FIRST_EVENTS = 5
 
 
-def count_statistics(batch: SequenceBatch, columns: Sequence[str]) -> Floats:
+@dataclass(frozen=True)
+class Described:
+    """What is described of users besides times and types of events.
+
+    Which columns are numbers is decided once: a number that meets text in a later file comes as
+    text from then on, and the statistics must stay the same ones.
+
+    Attributes:
+        names: Columns whose repetition is described.
+        numbers: Those of them whose level is described too.
+    """
+
+    names: tuple[str, ...]
+    numbers: frozenset[str]
+
+    @classmethod
+    def fit(cls, batch: SequenceBatch, names: Sequence[str]) -> "Described":
+        """Describe these columns, those as numbers that are of a type of numbers here."""
+        numbers = (name for name in names if _is_number(batch.events[name].type))
+        return cls(tuple(names), frozenset(numbers))
+
+
+def count_statistics(batch: SequenceBatch, described: Described) -> Floats:
     """Return the statistics of every user, float64 of shape (B, F); NaN where undefined.
 
     Args:
-        batch: The users.
-        columns: Columns whose repetition and numbers are described; absent ones are skipped.
+        batch: The users; their events have all described columns.
+        described: The columns; F depends on these alone.
     """
     user_E = np.repeat(np.arange(batch.num_users), batch.num_events)
     parts = [_times(batch, user_E), _gaps(batch, user_E), _types(batch, user_E)]
-    for name in columns:
+    for name in described.names:
         parts.append(_repeats(batch, user_E, batch.events[name]))
-        if _is_number(batch.events[name].type):
+        if name in described.numbers:
             parts.append(_level(batch, user_E, batch.events[name]))
     parts.append(_first_types(batch))
     return np.hstack(parts)
@@ -84,7 +107,7 @@ def _repeats(batch: SequenceBatch, user_E: Int64s, column: pa.ChunkedArray) -> F
 
 
 def _level(batch: SequenceBatch, user_E: Int64s, column: pa.ChunkedArray) -> Floats:
-    value_E = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
+    value_E = numbers_of(column)
     scaled_E = np.sign(value_E) * np.log1p(np.abs(value_E))
     mean_B, spread_B = _mean_and_spread(scaled_E, user_E, batch.num_users)
     return np.column_stack([mean_B, spread_B])

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from embedder.evaluation.floors import BoostedTrees, Tokenizer, TokenRegression, tfidf
-from embedder.evaluation.metrics import area_under_roc, make_ladder
-from embedder.evaluation.statistics import count_statistics
+from embedder.evaluation.metrics import Floats, area_under_roc, make_ladder
+from embedder.evaluation.statistics import Described, count_statistics
 from store.sequences import SequenceBatch
 from tests.unit.evaluation.sequences import SCHEMA, Event, at, make_batch
 
@@ -23,6 +26,10 @@ def crowd(size: int, seed: int) -> tuple[SequenceBatch, np.ndarray]:
             for hour, kind, place in zip(hours, kinds, places, strict=True)
         ]
     return make_batch(users), np.arange(size) % 2 == 1
+
+
+def described(batch: SequenceBatch, *names: str) -> Floats:
+    return count_statistics(batch, Described.fit(batch, names))
 
 
 def test_users_who_do_the_same_have_cosine_one_and_strangers_zero() -> None:
@@ -85,12 +92,45 @@ def test_risk_floors_learn_what_is_there_to_learn(
     assert area_under_roc(ladder)[0] > 0.8
 
 
+def as_text(batch: SequenceBatch) -> SequenceBatch:
+    """The same events as they come when a later file has text among the numbers."""
+    events = batch.events
+    text = events["size"].cast(pa.string())
+    place = events.column_names.index("size")
+    return dataclasses.replace(batch, events=events.set_column(place, "size", text))
+
+
+@pytest.mark.parametrize("floor", [BoostedTrees, TokenRegression])
+def test_risk_floors_judge_alike_when_numbers_have_become_text(
+    floor: type[BoostedTrees] | type[TokenRegression],
+) -> None:
+    batch, is_positive = crowd(300, seed=1)
+    fresh, _ = crowd(50, seed=2)
+    model = floor(Tokenizer.fit(batch, SCHEMA), seed=0).fit([batch], [is_positive])
+    assert np.allclose(model.probabilities(as_text(fresh)), model.probabilities(fresh))
+
+
+def test_numbers_of_a_column_that_is_text_at_times_are_binned_and_words_are_no_token() -> None:
+    batch, _ = crowd(40, seed=3)
+    number, text = Tokenizer.fit(batch, SCHEMA), Tokenizer.fit(as_text(batch), SCHEMA)
+    assert np.array_equal(number.edges["size"], text.edges["size"])
+    words = pa.table(
+        {
+            **dict(zip(batch.events.column_names, batch.events.columns, strict=True)),
+            "size": pa.array(["much"] * batch.events.num_rows),
+        }
+    )
+    alone = Tokenizer(("size",), number.edges)
+    assert alone.count(dataclasses.replace(batch, events=words)).nnz == 0
+    assert alone.count(as_text(batch)).nnz == alone.count(batch).nnz > 0
+
+
 def test_statistics_of_a_column_are_its_repeats() -> None:
     """One user repeats a place every hour, one changes places; the others' events do not count."""
     batch = make_batch(
         {"steady": at([1, 2, 3, 4], "x"), "moving": [*at([1], "x"), *at([2], "y"), *at([10], "z")]}
     )
-    without, with_place = count_statistics(batch, []), count_statistics(batch, ["place"])
+    without, with_place = described(batch), described(batch, "place")
     added = [
         column
         for column in with_place.T.tolist()
@@ -102,13 +142,13 @@ def test_statistics_of_a_column_are_its_repeats() -> None:
 
 def test_statistics_are_those_of_the_user_whoever_else_is_there() -> None:
     batch, _ = crowd(20, seed=3)
-    together = count_statistics(batch, ["place", "size"])
+    together = described(batch, "place", "size")
     for row in (0, 7, 19):
-        alone = count_statistics(batch.take(np.array([row])), ["place", "size"])
+        alone = described(batch.take(np.array([row])), "place", "size")
         assert np.allclose(alone[0], together[row], equal_nan=True)
 
 
 def test_statistics_of_a_user_without_events_are_finite_or_missing() -> None:
     batch = make_batch({"none": [], "one": at([1])})
-    statistics = count_statistics(batch, ["place"])
+    statistics = described(batch, "place")
     assert not np.isinf(statistics).any()
