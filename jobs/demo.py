@@ -110,7 +110,7 @@ class DemoReport:
             *table(header, rows),
             "",
             *self._why_not(),
-            "in brackets: 95 % bootstrap intervals over users",
+            "in brackets: 95 % bootstrap intervals over users, or over rings",
             took,
             f"build {self.build_id} of {self.workspace}",
         ]

@@ -21,6 +21,7 @@ from benchmarks.encoder.card_results import (
 )
 from benchmarks.encoder.scale_render import SLOPES, target_lines
 from benchmarks.encoder.writing import (
+    apart_lines,
     interval,
     number,
     percent,
@@ -172,7 +173,9 @@ def encoder_lines(results: Results) -> Iterator[str]:
         for reason in sorted(reasons):
             titles = [t["title"] for t in study.result["unmeasured"] if t["reason"] == reason]
             yield f"- Not measured because {reason}: {'; '.join(titles)}."
-        if missing or reasons:
+        apart = list(apart_lines(study.result["tasks"]))
+        yield from apart
+        if missing or reasons or apart:
             yield ""
 
 

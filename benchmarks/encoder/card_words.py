@@ -89,7 +89,8 @@ correction that `lookalike` ranks with.
   *hit@1*: how often it is the first.
 - *Simple methods* stand beside every figure, on the same users, fields and labels; the best is \
 picked on the very users who are judged, which favors it.
-- Brackets hold 95 % intervals of a bootstrap over users; leads are paired.
+- Brackets hold 95 % intervals of a bootstrap over users, over whole groups where \
+groups are looked for; leads are paired.
   *Ahead* and *behind* are said only where the interval of the lead is all on one side, else \
 the two are *level*.
   Many are compared: where nothing differs, one in twenty is called different all the same.

@@ -3,7 +3,7 @@
 The best floor of a task is the one with the best figure on the very users who are judged, which
 favors floors. Every method is compared with it in pairs, within each resample of the users. Figures
 of several seeds are averaged before the interval is drawn, so that it tells of other users, and the
-spread of the seeds stands beside it.
+spread of the seeds stands beside it. Who asks for the same group is resampled together.
 
 Shape key: `R` resamples, `N` users judged or asking.
 """
@@ -27,7 +27,7 @@ from embedder.evaluation.bootstrap import (
     ranking_metrics,
 )
 from embedder.evaluation.config import EvaluationConfig
-from embedder.evaluation.metrics import Floats, area_under_roc, make_ladder
+from embedder.evaluation.metrics import Floats, Int64s, area_under_roc, make_ladder
 from index.risk.config import RiskConfig
 
 MAIN_OF_RISK, MAIN_OF_RETRIEVAL = "auc", "mrr_csls"
@@ -77,7 +77,8 @@ def figures_of(
         config: How intervals are drawn.
         altered_from: By a candidate that is another but for one thing, that other one.
     """
-    main, num_users, measure = _measures(task, store)
+    main, group_N, measure = _measures(task, store)
+    num_users = len(group_N)
     answered = [row for row in store.rows(task.name) if row.why_not is None]
     names = _in_order({row.method: row for row in answered})
     measured = {}
@@ -94,7 +95,10 @@ def figures_of(
     best = max(floors, key=lambda name: floors[name]) if floors else None
     order = names if best is None else [best, *(name for name in names if name != best)]
     comparison = compare(
-        {name: measured[name].mean for name in order}, num_users=num_users, config=config
+        {name: measured[name].mean for name in order},
+        num_users=num_users,
+        config=config,
+        group_N=group_N,
     )
     return {
         "name": task.name,
@@ -104,20 +108,24 @@ def figures_of(
         "best_floor": best,
         "rows": [
             _row(name, measured[name], comparison, num_users, has_floor=best is not None)
-            | _lead_on_unaltered(name, measured, altered_from, num_users, config)
+            | _lead_on_unaltered(name, measured, altered_from, group_N, config)
             for name in names
         ],
         "not_answered": {
             row.method: row.why_not for row in store.rows(task.name) if row.why_not is not None
         },
-        **({} if isinstance(task, RiskTask) else {"chance_hit_at_1": task.question.chance}),
+        **(
+            {}
+            if isinstance(task, RiskTask)
+            else {"chance_hit_at_1": task.question.chance, "resampled": "groups"}
+        ),
     }
 
 
 def _measures(
     task: AnyTask, store: RowStore
-) -> tuple[str, int, Callable[[Mapping[str, Floats]], Metrics]]:
-    """Return the main metric, how many users are resampled, and what makes metrics of arrays."""
+) -> tuple[str, Int64s, Callable[[Mapping[str, Floats]], Metrics]]:
+    """Return the main metric, who is resampled together, and what makes metrics of arrays."""
     if isinstance(task, RiskTask):
         truth = store.read_task(task.name)
         is_positive, answered = (
@@ -135,7 +143,7 @@ def _measures(
 
             return with_answered
 
-        return MAIN_OF_RISK, len(is_positive), of_risk
+        return MAIN_OF_RISK, np.arange(len(is_positive)), of_risk
 
     def of_retrieval(arrays: Mapping[str, Floats]) -> Metrics:
         plain = ranking_metrics(unpack_ranking(arrays, PLAIN))
@@ -149,7 +157,7 @@ def _measures(
 
         return both
 
-    return MAIN_OF_RETRIEVAL, task.question.query.num_users, of_retrieval
+    return MAIN_OF_RETRIEVAL, task.question.task.group_Q, of_retrieval
 
 
 def _in_order(rows: Mapping[str, Row]) -> list[str]:
@@ -182,7 +190,7 @@ def _lead_on_unaltered(
     name: str,
     measured: Mapping[str, Measured],
     altered_from: Mapping[str, str],
-    num_users: int,
+    group_N: Int64s,
     config: EvaluationConfig,
 ) -> Figures:
     """Return the difference to the same method of the unaltered candidate, seed by seed."""
@@ -197,9 +205,12 @@ def _lead_on_unaltered(
         return {}
     altered, unaltered = (measured[each].of_seeds(seeds) for each in (name, origin))
     compared = compare(
-        {"altered": altered.mean, "unaltered": unaltered.mean}, num_users=num_users, config=config
+        {"altered": altered.mean, "unaltered": unaltered.mean},
+        num_users=len(group_N),
+        config=config,
+        group_N=group_N,
     )
-    whole = Draw(np.ones((1, num_users)), np.zeros(1))
+    whole = Draw(np.ones((1, len(group_N))), np.zeros(1))
     gaps = [
         {key: float(value[0] - before(whole)[key][0]) for key, value in after(whole).items()}
         for after, before in zip(altered.by_seed, unaltered.by_seed, strict=True)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.encoder.writing import (
+    APART,
+    draws_members_apart,
     signed_interval,
     spread_interval,
     spread_of_seeds,
@@ -35,8 +37,8 @@ def parts_lines(result: Result) -> Iterator[str]:
     yield f"`{result['command']}`\n"
     yield (
         "Reciprocal rank with CSLS; whoever is altered in one thing has the difference to whom it "
-        "was made of, on the same users and seeds, with its interval over users and behind ± how "
-        "far its seeds are apart."
+        "was made of, on the same users and seeds, with its interval over users or groups "
+        "and behind ± how far its seeds are apart."
     )
     yield (
         "Bold is beyond chance and beyond how far the seeds of the unaltered one are apart, which "
@@ -44,6 +46,9 @@ def parts_lines(result: Result) -> Iterator[str]:
     )
     queries = (f"{TITLES[task['name']]} {task['counts']['queries']:,}" for task in tasks)
     yield f"Queries: {', '.join(queries)}.\n"
+    apart = [TITLES[task["name"]] for task in tasks if draws_members_apart(task)]
+    if apart:
+        yield f"For {' and '.join(apart)}, {APART}\n"
     for title, ending in (("Behavior block alone", BEHAVIOR_ALONE), ("Whole vector", "")):
         header = [title, *(TITLES[task["name"]] for task in tasks)]
         found = [{row["method"]: row for row in task["rows"]} for task in tasks]

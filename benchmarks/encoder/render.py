@@ -12,7 +12,14 @@ from typing import Any
 
 from benchmarks.encoder.parts_render import parts_lines
 from benchmarks.encoder.scale_render import scale_lines
-from benchmarks.encoder.writing import number, signed_interval, spread_interval, table
+from benchmarks.encoder.writing import (
+    APART,
+    draws_members_apart,
+    number,
+    signed_interval,
+    spread_interval,
+    table,
+)
 
 RESULTS_PATTERN = "encoder_*.json"
 QUALITY, SCALE, PARTS_THEME = "encoder", "encoder_scale", "encoder_parts"  # themes of results
@@ -36,8 +43,9 @@ NOTES = (
     "All methods have the same users, fields and labels; recipes may train for as many steps as "
     "our networks.",
     "`lead` is the difference to the best floor of the table on the same users, with its 95 % "
-    "interval by a paired bootstrap over users; bold is ahead beyond chance. The best floor is "
-    "chosen on the users who are judged, which favors floors.",
+    "interval by a paired bootstrap over users, over whole groups where groups are looked for; "
+    "bold is ahead beyond chance. The best floor is chosen on the users who are judged, which "
+    "favors floors.",
     "Calibration error and Brier score are better when lower. `2+` is the AUC over users of two "
     "events at least, who get an answer from `lookalike`.",
     "CSLS is the hub correction that `lookalike` ranks with; the lead is in the reciprocal rank "
@@ -130,6 +138,8 @@ def task_lines(task: Mapping[str, Any]) -> Iterator[str]:
     chance = f"; chance hits at 1 in {task['chance_hit_at_1']:.4f}" if _is_ranked(task) else ""
     yield f"### {task['title']}\n"
     yield f"{counts}{chance}.\n"
+    if draws_members_apart(task):
+        yield f"Here {APART}\n"
     yield from _table(task)
     for method, reason in task["not_answered"].items():
         yield f"- `{method}` has no answer: {reason}."

@@ -9,6 +9,12 @@ PROGRAMS = {
     "early_risk.py": "python -m benchmarks.early_risk",
 }
 
+OF_GROUPS = frozenset({"campaigns", "groups"})  # tasks whose queries belong together
+APART = (
+    "intervals were drawn over users, not over groups, though members of a group tend to fare "
+    "alike: they are too narrow, for pairs by a factor of up to √2, for larger groups by more."
+)
+
 
 def number(value: float | None) -> str:
     """Write a figure between 0 and 1 with three places and no leading zero."""
@@ -44,6 +50,18 @@ def spread_of_seeds(figure: Mapping[str, Any]) -> str:
     """Write how far the seeds of a figure are apart; nothing where it has one."""
     by_seed = figure["by_seed"]
     return f" ± {number(max(by_seed) - min(by_seed))}" if len(by_seed) > 1 else ""
+
+
+def draws_members_apart(task: Mapping[str, Any]) -> bool:
+    """Tell whether intervals are of before groups were resampled, and groups are asked for."""
+    return task.get("name") in OF_GROUPS and task.get("resampled") != "groups"
+
+
+def apart_lines(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield which tasks of a result have such intervals."""
+    for task in tasks:
+        if draws_members_apart(task):
+            yield f"- {task['title']}: {APART}"
 
 
 def percent(share: float) -> str:

@@ -1,7 +1,11 @@
 """Intervals: how far a figure would move had other users been drawn.
 
-Users, not events or pairs, are resampled: they are what is independent. Two methods measured on
-the same users are compared within each resample, so that their difference has its own interval.
+Users, not events or pairs, are resampled: they are what is independent. Where users ask for others
+of their own ring or person, those who belong together find each other, or fail, together: there,
+whole groups are resampled (the cluster bootstrap; Field and Welsh, "Bootstrapping clustered data",
+JRSS B 69, 2007; Cameron, Gelbach and Miller, Review of Economics and Statistics 90, 2008, who warn
+of fewer than some thirty groups). Two methods measured on the same users are compared within each
+resample, so that their difference has its own interval.
 """
 
 import math
@@ -15,6 +19,7 @@ from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.metrics import (
     Flags,
     Floats,
+    Int64s,
     area_under_roc,
     average_precision,
     brier,
@@ -33,7 +38,7 @@ class Draw:
     """Some resamples of the users.
 
     Attributes:
-        weight_RN: How often each user was drawn.
+        weight_RN: How often each user was drawn, alone or with the user's group.
         unseen_R: How many users that nobody has seen are there besides; exponential with mean 1,
             so that 95 % of the resamples have fewer than 3: what the exact (Clopper-Pearson) bound
             says of an event that never happened. Rare-event figures count them, others do not.
@@ -104,11 +109,18 @@ def classifier_metrics(probability_N: Floats, is_positive_N: Flags) -> Metrics:
     return measure
 
 
-def compare_rankings(rankings: Mapping[str, Ranking], config: EvaluationConfig) -> Comparison:
-    """Compare methods by how well they answered the same queries; the first is the main one."""
-    num_queries = len(next(iter(rankings.values())).rank_Q)
+def compare_rankings(
+    rankings: Mapping[str, Ranking], group_Q: Int64s, config: EvaluationConfig
+) -> Comparison:
+    """Compare methods by how well they answered the same queries; the first is the main one.
+
+    Args:
+        rankings: By method.
+        group_Q: Queries of the same group are resampled together.
+        config: How intervals are drawn.
+    """
     measures = {name: ranking_metrics(ranking) for name, ranking in rankings.items()}
-    return compare(measures, num_users=num_queries, config=config)
+    return compare(measures, num_users=len(group_Q), config=config, group_N=group_Q)
 
 
 def ranking_metrics(ranking: Ranking) -> Metrics:
@@ -127,11 +139,24 @@ def ranking_metrics(ranking: Ranking) -> Metrics:
 
 
 def compare(
-    measures: Mapping[str, Metrics], *, num_users: int, config: EvaluationConfig
+    measures: Mapping[str, Metrics],
+    *,
+    num_users: int,
+    config: EvaluationConfig,
+    group_N: Int64s | None = None,
 ) -> Comparison:
-    """Measure all methods, if any, on all users, and on the same resamples of them."""
+    """Measure all methods, if any, on all users, and on the same resamples of them.
+
+    Args:
+        measures: By method.
+        num_users: N.
+        config: How many resamples, their seed, and what share of them intervals hold.
+        group_N: Users of the same group are drawn together; each alone without.
+    """
+    if group_N is None:
+        group_N = np.arange(num_users)
     plain = {name: _single(measure, num_users) for name, measure in measures.items()}
-    resampled = _resample(measures, num_users, config)
+    resampled = _resample(measures, group_N, config)
     main = next(iter(measures), None)
     metrics, differences = {}, {}
     for name in measures:
@@ -149,14 +174,15 @@ def _single(measure: Metrics, num_users: int) -> dict[str, float]:
 
 
 def _resample(
-    measures: Mapping[str, Metrics], num_users: int, config: EvaluationConfig
+    measures: Mapping[str, Metrics], group_N: Int64s, config: EvaluationConfig
 ) -> dict[str, dict[str, Floats]]:
+    num_users = len(group_N)
     rng = np.random.default_rng([config.seed, num_users])
     rng_unseen = np.random.default_rng([config.seed, num_users, 1])
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in measures}
     for first in range(0, config.num_resamples, RESAMPLES_PER_BLOCK):
         size = min(RESAMPLES_PER_BLOCK, config.num_resamples - first)
-        draw = Draw(draw_weights(num_users, size, rng), rng_unseen.exponential(size=size))
+        draw = Draw(draw_group_weights(group_N, size, rng), rng_unseen.exponential(size=size))
         for name, measure in measures.items():
             parts[name].append(measure(draw))
     return {
@@ -171,6 +197,17 @@ def draw_weights(num_users: int, num_resamples: int, rng: np.random.Generator) -
     drawn += np.arange(num_resamples)[:, None] * num_users
     counts: npt.NDArray[np.int64] = np.bincount(drawn.ravel(), minlength=num_resamples * num_users)
     return counts.reshape(num_resamples, num_users).astype(np.float64)
+
+
+def draw_group_weights(group_N: Int64s, num_resamples: int, rng: np.random.Generator) -> Floats:
+    """Draw how often each user is in each resample: as often as the user's group is drawn.
+
+    As many groups are drawn as there are, so that the number of users varies with their sizes.
+    Returns float64 of shape (num_resamples, N).
+    """
+    distinct, place_N = np.unique(group_N, return_inverse=True)
+    weight_RN: Floats = draw_weights(len(distinct), num_resamples, rng)[:, place_N]
+    return weight_RN
 
 
 def _estimates(

@@ -86,7 +86,7 @@ def measure_retrieval(
         query_rows, gallery_rows = vectors([question.query, gallery])
         plain, corrected = rank_both_ways(query_rows, gallery_rows, question.task, config)
         ranks |= {method + WITH_CSLS: corrected, method: plain}
-    comparison = compare_rankings(ranks, config)
+    comparison = compare_rankings(ranks, question.task.group_Q, config)
     extra = {"chance_hit_at_1": question.chance}
     return TaskResult(name, title, None, question.counts, comparison, notes, extra=extra)
 

@@ -1,4 +1,6 @@
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.encoder.render import PAGE, RESULTS, RESULTS_PATTERN, latest, render, task_lines
 
@@ -69,3 +71,20 @@ def test_a_task_that_nobody_answers_has_reasons_and_no_table() -> None:
     }
     lines = ["### Risk\n", "1 users.\n", "- `coles` has no answer: too few users.", ""]
     assert list(task_lines(task)) == lines
+
+
+def test_a_result_of_before_groups_were_resampled_says_that_its_intervals_are_too_narrow() -> None:
+    task: dict[str, Any] = {
+        "name": "campaigns",
+        "title": "Campaigns",
+        "counts": {"queries": 1},
+        "main_metric": "mrr_csls",
+        "best_floor": None,
+        "rows": [],
+        "not_answered": {},
+        "chance_hit_at_1": 0.1,
+    }
+    lines = list(task_lines(task))
+    assert any(re.search(r"drawn over users, not over groups.* √2", line) for line in lines)
+    for changed in ({"resampled": "groups"}, {"name": "split_halves"}):
+        assert not any("√2" in line for line in task_lines(task | changed))

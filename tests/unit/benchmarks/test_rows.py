@@ -154,6 +154,36 @@ def ranking_of(ranks: list[int]) -> Ranking:
     return Ranking(np.array(ranks) - 1, nothing, one, np.zeros(size))
 
 
+def test_members_of_a_group_are_resampled_together(tmp_path: Path) -> None:
+    """Pairs that fare alike: intervals of figures and of leads are wider by the root of two."""
+    pair, alone = np.repeat(np.arange(150), 2), np.arange(300)
+    batch = make_batch({f"u{row:03}": at([0.0]) for row in range(300)})
+    rng = np.random.default_rng(0)
+    ranks = {name: np.repeat(rng.integers(1, 4, 150), 2).tolist() for name in ("tfidf", "ours")}
+    ranks["ours_short"] = np.repeat(rng.integers(1, 4, 150), 2).tolist()
+    widths = {}
+    for name, group in (("pairs", pair), ("alone", alone)):
+        task = RetrievalTask(
+            name, "Groups", ask(batch, batch, plain_task(group, group, alone - 999))
+        )
+        store = RowStore(tmp_path / name)
+        for method, ranked in ranks.items():
+            row = row_of(method, "floor" if method == "tfidf" else "ours")
+            store.write(name, row, pack_rankings(ranking_of(ranked), ranking_of(ranked)))
+        figures = figures_of(
+            task, store, CONFIG.model_copy(update={"num_resamples": 2000}), ALTERED
+        )
+        assert figures["resampled"] == "groups"
+        found = {row["method"]: row for row in figures["rows"]}
+        estimates = [
+            found["ours"]["metrics"]["mrr"],
+            found["ours"]["lead_on_best_floor"]["mrr"],
+            found["ours_short"]["lead_on_unaltered"]["mrr"],
+        ]
+        widths[name] = np.array([estimate["high"] - estimate["low"] for estimate in estimates])
+    assert widths["pairs"] / widths["alone"] == pytest.approx(np.sqrt(2), rel=0.1)
+
+
 def test_rankings_are_measured_both_ways(tmp_path: Path) -> None:
     same = np.arange(4, dtype=np.int64)
     batch = make_batch({f"u{row}": at([0.0]) for row in range(4)})
