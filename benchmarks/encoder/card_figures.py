@@ -188,8 +188,9 @@ def loss_lines(results: Results) -> Iterator[str]:
         yield "In no comparison of these results is a simple method ahead beyond chance.\n"
         return
     yield (
-        "All comparisons of these results in which a simple method is ahead beyond chance, "
-        "our value less theirs (calibration error and Brier score are better when lower):\n"
+        "All comparisons of risk with a simple method, and of the encoder with the best one by a "
+        "task's main figure, in which it is ahead beyond chance, our value less theirs "
+        "(calibration error and Brier score are better when lower):\n"
     )
     yield from found
     yield ""

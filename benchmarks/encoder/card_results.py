@@ -124,21 +124,34 @@ def measured(study: Study) -> list[Mapping[str, Any]]:
 def losses_of_risk(study: Study) -> Iterator[str]:
     """Yield where a simple method is ahead beyond chance, a line for each task and method."""
     for task in measured(study):
-        for floor, leads in task["differences"].items():
+        for floor in task["differences"]:
             lost = [
-                f"{METRICS.get(metric, metric)} {signed_interval(lead)}"
-                for metric, lead in leads.items()
+                f"{figure} {signed_interval(lead)}"
+                for figure, metric, lead in _leads(task, floor)
                 if verdict(lead, lower_is_better=metric in LOWER_IS_BETTER) == "behind"
             ]
-            lost += [
-                f"recall at {demand['value'] * 100:g} % precision {rate_name(rate)} "
-                f"{signed_interval(demand['differences'][floor])}"
-                for rate in task.get("base_rates", ())
-                for demand in rate["demands"]
-                if floor in demand["differences"]
-                and verdict(demand["differences"][floor]) == "behind"
-            ]
             yield from _loss(f"{study.name}, {moment(task)}", floor, lost)
+
+
+def _leads(task: Mapping[str, Any], floor: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield all there is of our value less a simple method's: what for people, metric, lead."""
+    for metric, lead in task["differences"][floor].items():
+        yield METRICS.get(metric, metric), metric, lead
+    for rate in task.get("base_rates", ()):
+        if floor in rate["differences"] and not rate["is_natural"]:  # the natural one is above
+            metric = "average_precision"
+            yield f"{METRICS[metric]} {rate_name(rate)}", metric, rate["differences"][floor]
+        for demand in rate["demands"]:
+            if floor in demand["differences"]:
+                figure = f"recall at {demand['value'] * 100:g} % precision {rate_name(rate)}"
+                yield figure, "recall", demand["differences"][floor]
+    for demand in task.get("false_positive_rates", ()):
+        if floor in demand["differences"]:
+            figure = f"recall at {demand['value'] * 100:g} % false positives"
+            yield figure, "recall", demand["differences"][floor]
+    for group in task.get("reliability_by_activity", ()):
+        for metric, lead in group["differences"].get(floor, {}).items():
+            yield f"{METRICS.get(metric, metric)} of the {group['name']}", metric, lead
 
 
 def losses_of_encoder(study: Study) -> Iterator[str]:

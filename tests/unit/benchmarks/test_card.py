@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks.encoder.card import CARD, PATTERN, model_card
-from benchmarks.encoder.card_results import read_results, risk_name, verdict
+from benchmarks.encoder.card_results import (
+    LOWER_IS_BETTER,
+    losses_of_risk,
+    read_results,
+    risk_name,
+    verdict,
+)
 from benchmarks.encoder.render import RESULTS
 from embedder.evaluation.policy_precision import measure_policies
 
@@ -77,6 +83,39 @@ def test_where_a_simple_method_wins_at_a_rare_base_rate_it_is_told(tmp_path: Pat
     assert re.search(
         r"first 3 events, behind boosted trees: .*precision at a base rate of 1 %", told
     )
+
+
+def differences_in(part: Any, key: str = "", *, inside: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield every difference of a result, wherever it has one, with the key it stands under."""
+    if isinstance(part, list):
+        for each in part:
+            yield from differences_in(each, key, inside=inside)
+    elif isinstance(part, dict) and inside and "low" in part:
+        yield key, part
+    elif isinstance(part, dict):
+        for name, each in part.items():
+            yield from differences_in(each, name, inside=inside or name == "differences")
+
+
+def test_every_loss_of_risk_is_told_wherever_a_result_has_it(tmp_path: Path) -> None:
+    """Whatever is compared is lost, and every line tells as many losses as there are."""
+
+    def lose(result: dict[str, Any]) -> None:
+        for key, lead in differences_in(result["tasks"]):
+            sign = 1 if key in LOWER_IS_BETTER else -1
+            lead.update(value=sign * 0.1, low=sign * 0.1, high=sign * 0.1)
+
+    (strict, whole) = read_results(changed(tmp_path, "early_risk_*.json", lose)).risks
+    for study in (strict, whole):
+        tasks = [task for task in study.result["tasks"] if task["measured"]]
+        num_natural = sum(
+            len(rate["differences"])  # the same as the task's own
+            for task in tasks
+            for rate in task.get("base_rates", ())
+            if rate["is_natural"]
+        )
+        told = "".join(losses_of_risk(study)).count(".100 [")
+        assert told == len(list(differences_in(tasks))) - num_natural > 100
 
 
 def test_a_result_without_ours_or_without_simple_methods_is_told_as_far_as_it_goes(
