@@ -22,6 +22,7 @@ from benchmarks.encoder.card_results import (
 from benchmarks.encoder.scale_render import SLOPES, target_lines
 from benchmarks.encoder.writing import (
     apart_lines,
+    commits,
     interval,
     number,
     percent,
@@ -223,12 +224,10 @@ def reproduction_lines(results: Results) -> Iterator[str]:
     if results.scale is not None:
         shown.append(("cost", results.scale))
     for name, result in shown:
-        commit = result.get("commit")
-        at = f"commit `{str(commit)[:12]}`" if commit else "commit not recorded"
         seeds = result.get("seeds") or [result.get("seed")]
         machine = result["machine"]
         yield (
-            f"- {name}: {str(result['measured_at'])[:10]}, {at}, "
+            f"- {name}: {str(result['measured_at'])[:10]}, {commits(result)}, "
             f"seed {', '.join(map(str, seeds))}, {machine['cores']} cores ({machine['processor']})."
         )
         yield f"  `{runnable(str(result['command']))}`"

@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.encoder.writing import (
     APART,
+    commits,
     draws_members_apart,
     signed_interval,
     spread_interval,
@@ -32,7 +33,7 @@ def parts_lines(result: Result) -> Iterator[str]:
     yield (
         f"Preset `{result['preset']}`, seeds {', '.join(map(str, result['seeds']))}, "
         f"{machine['cores']} cores ({machine['processor']}), "
-        f"{str(result['measured_at'])[:10]}, commit `{str(result['commit'])[:12]}`:"
+        f"{str(result['measured_at'])[:10]}, {commits(result)}:"
     )
     yield f"`{result['command']}`\n"
     yield (

@@ -14,6 +14,7 @@ from benchmarks.encoder.parts_render import parts_lines
 from benchmarks.encoder.scale_render import scale_lines
 from benchmarks.encoder.writing import (
     APART,
+    commits,
     draws_members_apart,
     number,
     signed_interval,
@@ -121,7 +122,7 @@ def study_lines(result: Result) -> Iterator[str]:
     yield (
         f"Preset `{result['preset']}`, seeds {', '.join(map(str, result['seeds']))}, "
         f"{machine['cores']} cores ({machine['processor']}), {result['peak_mb']:,} MB at most, "
-        f"{str(result['measured_at'])[:10]}, commit `{str(result['commit'])[:12]}`:"
+        f"{str(result['measured_at'])[:10]}, {commits(result)}:"
     )
     yield f"`{result['command']}`\n"
     for task in result["tasks"]:

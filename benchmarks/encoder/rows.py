@@ -7,8 +7,8 @@ Shape key: `N` users judged, `Q` users who ask.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Row:
         fit_seconds: What fitting the candidate took; shared by its methods.
         seconds: What answering took, learners of this task alone included.
         why_not: Why there are no answers; None where there are.
+        commit: Of the code that answered; None where that is not known.
     """
 
     candidate: str
@@ -42,13 +43,14 @@ class Row:
     fit_seconds: float
     seconds: float
     why_not: str | None = None
+    commit: str | None = None
 
 
 class RowStore:
-    """The rows of one study."""
+    """The rows of one study; each keeps the commit of the run that wrote it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, commit: str | None = None) -> None:
+        self._folder, self._commit = folder, commit
 
     def claim(self, identity: Mapping[str, object]) -> None:
         """Remember what is measured.
@@ -90,7 +92,7 @@ class RowStore:
     def write(self, task: str, row: Row, arrays: Arrays) -> None:
         """Add a row."""
         self._write_arrays(self._path(task, row.method, row.seed, "npz"), arrays)
-        text = json.dumps(asdict(row), indent=1)
+        text = json.dumps(asdict(replace(row, commit=self._commit)), indent=1)
         write_atomic(self._path(task, row.method, row.seed, "json"), text.encode())
 
     def rows(self, task: str) -> list[Row]:
@@ -116,6 +118,13 @@ class RowStore:
     def _read_arrays(self, path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+
+
+def commit_facts(own: str | None, of_rows: Iterable[str | None]) -> dict[str, object]:
+    """Return the commit of a run for its result, and all where earlier ones measured rows of it."""
+    commits = {own, *of_rows}
+    several = sorted(commits, key=lambda each: each or "")
+    return {"commit": own} | ({"commits": several} if len(several) > 1 else {})
 
 
 def pack_rankings(plain: Ranking, corrected: Ranking) -> Arrays:

@@ -5,7 +5,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from benchmarks.encoder.figures import Figures, figures_of
 from benchmarks.encoder.methods import Candidate, Fitted, Unanswerable
 from benchmarks.encoder.registry import CANDIDATES, PARTS, chosen
 from benchmarks.encoder.render import PARTS_THEME, QUALITY, RESULTS_PATTERN, render
-from benchmarks.encoder.rows import Row, RowStore, pack_rankings
+from benchmarks.encoder.rows import Row, RowStore, commit_facts, pack_rankings
 from benchmarks.encoder.studies import Study, open_studies
 from benchmarks.encoder.tasks import Agenda, AnyTask, RiskTask, make_agenda
 from embedder.errors import NotEnoughData
@@ -38,13 +38,14 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
     """
     among = PARTS if config.parts else CANDIDATES
     altered = {one.name: one.altered_from for one in among if one.altered_from is not None}
-    candidates, written = chosen(config.methods, among), []
+    candidates, written, own_commit = chosen(config.methods, among), [], commit()
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="encoder-") as name:
         for data, study in open_studies(config, Path(name), now=now):
             is_whole = study.name == data
             began = time.monotonic()
-            store, agenda = RowStore(output / "rows" / study.name), make_agenda(study)
+            store = RowStore(output / "rows" / study.name, own_commit)
+            agenda = make_agenda(study)
             agenda = agenda.ranked() if config.parts else agenda
             store.claim({**config.identity(), "data": data, "users": len(study.people.user_ids)})
             for task in agenda.tasks:
@@ -61,6 +62,7 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
                 "data": data,
                 "study": study.name,
                 "measured_at": now.isoformat(timespec="seconds"),
+                **commit_facts(own_commit, (row.commit for row in _rows(agenda, store))),
                 **_circumstances(config, study, time.monotonic() - began),
                 "about": _about(tasks, among),
                 "tasks": tasks,
@@ -133,6 +135,11 @@ def measure_task(
         store.write(task.name, row, arrays)
 
 
+def _rows(agenda: Agenda, store: RowStore) -> Iterator[Row]:
+    for task in agenda.tasks:
+        yield from store.rows(task.name)
+
+
 def _about(tasks: Sequence[Figures], among: Sequence[Candidate]) -> dict[str, str]:
     """Return what the candidates are that have rows, in this run or an earlier one."""
     found = {row["candidate"] for task in tasks for row in task["rows"]}
@@ -151,7 +158,6 @@ def _circumstances(config: BenchmarkConfig, study: Study, seconds: float) -> Map
     unit = 1024 if sys.platform == "linux" else 1024**2
     return {
         "command": named_alone(command()),
-        "commit": commit(),
         "seeds": list(config.seeds),
         "preset": "quick" if config.quick else config.preset,
         "cut": None if study.cut_us is None else from_us(study.cut_us).isoformat(),

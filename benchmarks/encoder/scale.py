@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 
 from benchmarks.compact import compact
 from benchmarks.encoder.render import RESULTS_PATTERN, SCALE, render
-from benchmarks.encoder.rows import RowStore
+from benchmarks.encoder.rows import RowStore, commit_facts
 from benchmarks.encoder.run import Report, named_alone, result_name
 from benchmarks.encoder.scale_step import EMBED, ENCODE, FILL, TFIDF, TRAIN
 from embedder.config import EmbedderConfig, Preset
@@ -80,13 +80,13 @@ def run_scale(config: ScaleConfig, output: Path, *, now: datetime, report: Repor
     RowStore(folder).claim(config.model_dump(mode="json", exclude={"events_max"}))
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
-        scale = Scale(config, folder, Path(scratch), now, report)
+        scale = Scale(config, folder, Path(scratch), now, report, commit())
         points = scale.measure()
     result = {
         "theme": SCALE,
         "measured_at": now.isoformat(timespec="seconds"),
         "command": named_alone(command()),
-        "commit": commit(),
+        **commit_facts(scale.commit, scale.of_rows),
         "seed": config.seed,
         "load_average_before": round(load, 2),
         "config": config.model_dump(mode="json"),
@@ -106,13 +106,25 @@ def run_scale(config: ScaleConfig, output: Path, *, now: datetime, report: Repor
 
 
 class Scale:
-    """A run under way: platforms in scratch space, what was measured in a folder that stays."""
+    """A run under way: platforms in scratch space, what was measured in a folder that stays.
+
+    Attributes:
+        commit: Of this run.
+        of_rows: Of the runs that what was there already is of.
+    """
 
     def __init__(
-        self, config: ScaleConfig, rows: Path, scratch: Path, now: datetime, report: Report
+        self,
+        config: ScaleConfig,
+        rows: Path,
+        scratch: Path,
+        now: datetime,
+        report: Report,
+        commit: str | None,
     ) -> None:
         self._config, self._rows, self._scratch = config, rows, scratch
         self._now, self._report = now, report
+        self.commit, self.of_rows = commit, set[str | None]()
         self._sizes: dict[int, Facts] = {}
 
     def measure(self) -> list[Facts]:
@@ -140,13 +152,15 @@ class Scale:
         path = self._rows / f"{'_'.join(filter(None, words))}.json"
         if path.exists():
             found: Facts = json.loads(path.read_text(encoding="utf-8"))
+            self.of_rows.add(found.pop("commit", None))
             return found
         if step == FILL:
             measured = self._fill(size)
         else:
             self._fill(size)
             measured = summary(self._repeat(lambda: self._ask(step, size, preset, taught)))
-        write_atomic(path, (json.dumps(measured, indent=1) + "\n").encode())
+        row = {**measured, "commit": self.commit}
+        write_atomic(path, (json.dumps(row, indent=1) + "\n").encode())
         seconds = f", {measured['seconds']:.1f} s" if "seconds" in measured else ""
         self._report(f"{step} {preset}, {size:,} events{seconds}, {measured['peak_mb']:,.0f} MB")
         return measured

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.encoder.writing import table
+from benchmarks.encoder.writing import commits, table
 
 Result = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ def scale_lines(result: Result) -> Iterator[str]:
     yield (
         f"Simulated platforms, seed {result['seed']}, {machine['cores']} cores "
         f"({machine['processor']}), load average {result['load_average_before']} before, "
-        f"{str(result['measured_at'])[:10]}, commit `{str(result['commit'])[:12]}`:"
+        f"{str(result['measured_at'])[:10]}, {commits(result)}:"
     )
     yield f"`{result['command']}`\n"
     yield "Every figure is of a process of its own; megabytes are its peak, libraries included."

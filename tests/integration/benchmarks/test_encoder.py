@@ -76,7 +76,11 @@ def test_the_page_is_made_of_the_result(output: Path) -> None:
 
 def test_what_is_measured_is_not_measured_again(output: Path, result: dict[str, Any]) -> None:
     rows = {path: path.stat().st_mtime_ns for path in (output / "rows").rglob("*.npz")}
+    row = next((output / "rows").rglob("tfidf.0.json"))
+    row.write_text(json.dumps({**json.loads(row.read_text()), "commit": "earlier"}))
     again = measured(output)
+    assert "commits" not in result
+    assert set(again["results"][0]["commits"]) == {"earlier", result["commit"]}
     assert again["results"][0]["tasks"] == result["tasks"]
     for path, written in rows.items():
         assert path.name == "task.npz" or path.stat().st_mtime_ns == written

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.encoder.render import PAGE, RESULTS, RESULTS_PATTERN, latest, render, task_lines
+from benchmarks.encoder.writing import commits
 
 
 def test_the_page_is_what_the_results_say() -> None:
@@ -58,6 +59,13 @@ def test_a_lead_beyond_chance_is_bold_and_the_best_floor_is_named() -> None:
     assert any("**+.020 [+.010, +.030]**" in line for line in lines)
     assert any("| −.020 [−.030, −.010] |" in line for line in lines)
     assert "- `ours_labels_1` has no answer: too few labels." in lines
+
+
+def test_all_commits_of_a_result_are_named() -> None:
+    assert commits({"commit": "a" * 40}) == f"commit `{'a' * 12}`"
+    assert commits({}) == "commit not recorded"
+    several = {"commit": "b" * 40, "commits": ["a" * 40, "b" * 40]}
+    assert commits(several) == f"commits `{'a' * 12}`, `{'b' * 12}`"
 
 
 def test_a_task_that_nobody_answers_has_reasons_and_no_table() -> None:

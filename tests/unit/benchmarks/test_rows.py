@@ -8,7 +8,15 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.encoder.figures import figures_of
 from benchmarks.encoder.methods import Family
-from benchmarks.encoder.rows import CORRECTED, PLAIN, Row, RowStore, pack_rankings, unpack_ranking
+from benchmarks.encoder.rows import (
+    CORRECTED,
+    PLAIN,
+    Row,
+    RowStore,
+    commit_facts,
+    pack_rankings,
+    unpack_ranking,
+)
 from benchmarks.encoder.tasks import RetrievalTask, RiskTask
 from embedder.evaluation.config import EvaluationConfig
 from embedder.evaluation.ranking import Ranking, plain_task
@@ -64,6 +72,25 @@ def test_an_interrupted_row_does_not_count(store: RowStore) -> None:
     path.unlink()
     assert not store.has(TASK.name, "ours", 0)
     assert "ours" not in {row.method for row in store.rows(TASK.name)}
+
+
+def test_rows_keep_the_commit_of_the_run_that_wrote_them(store: RowStore, tmp_path: Path) -> None:
+    fill(store)
+    folder = tmp_path / "rows" / "study"
+    later = RowStore(folder, "b" * 40)
+    later.write(TASK.name, row_of("ours", "ours", seed=1), {"probability": said(1.0, 9)})
+    rows = {(row.method, row.seed): row.commit for row in RowStore(folder, "c").rows(TASK.name)}
+    assert rows["ours", 1] == "b" * 40
+    assert rows["ours", 0] is None
+    text = next(folder.rglob("ours.0.json")).read_text()
+    next(folder.rglob("ours.0.json")).write_text(text.replace(',\n "commit": null', ""))
+    assert {row.commit for row in store.rows(TASK.name)} == {None, "b" * 40}
+
+
+def test_a_result_names_all_commits_that_measured_some_of_it() -> None:
+    assert commit_facts("b", ["b", "b"]) == {"commit": "b"}
+    assert commit_facts(None, [None]) == {"commit": None}
+    assert commit_facts("b", ["b", "a", None]) == {"commit": "b", "commits": [None, "a", "b"]}
 
 
 def test_rows_of_another_run_are_refused(store: RowStore) -> None:
