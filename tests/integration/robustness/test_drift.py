@@ -10,7 +10,9 @@ import pytest
 from index.answers import NeighborRequest
 from index.service import LookalikeService
 from tests.integration.robustness.worlds import (
+    DAY,
     FOUND,
+    STARTS_AT,
     Made,
     World,
     ingest,
@@ -57,6 +59,12 @@ def first_users(world: World) -> pa.Table:
         flag=world.rng.random(count) < np.where(world.planted_E, 0.9, 0.1),
         size=world.shifted(2.0),
     )
+
+
+def known_at(labels: pa.Table, day: int) -> pa.Table:
+    """Return labels that were known so many days after the first event."""
+    seconds = np.full(labels.num_rows, STARTS_AT + day * DAY)
+    return labels.append_column("known_at", pa.array(seconds * 10**6, pa.timestamp("us", "UTC")))
 
 
 def vectors_of(service: LookalikeService, user_ids: list[str]) -> np.ndarray:
@@ -118,3 +126,24 @@ def test_a_training_reads_columns_that_only_some_files_have(tmp_path: Path, firs
     assert trained["num_users"] == 700
     workspace = Made(root, trained, invoke("rebuild", "-w", root))
     assert risk_auc(workspace.service(), first, ~first.told()) > 0.85
+
+
+def test_users_whose_numbers_have_become_text_are_judged_beside_simple_methods(
+    tmp_path: Path, first: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flags and numbers come as text from the cut on: everyone is judged nonetheless."""
+    monkeypatch.setenv("LOOKALIKE_EVALUATE__ACKNOWLEDGED_LEAKS", '["size"]')
+    root, later = tmp_path / "workspace", make_world(200, 2)
+    later = later.at(later.ts_E + 60 * DAY)
+    everyone = np.ones(200, dtype=np.bool_)
+    invoke("init", "-w", root)
+    ingest(root, "events", first_users(first))
+    ingest(root, "events", later_users(later))
+    ingest(root, "labels", known_at(labels_of(first, first.told()), 45))
+    ingest(root, "labels", known_at(renamed(labels_of(later, everyone)), 120))
+    report = invoke("evaluate", "-o", tmp_path / "report", "-w", root, "--cut", "2025-04-20")
+    tasks = {task["name"]: task for task in report["tasks"]}
+    judged = tasks["risk_first_10"]
+    assert judged["measured"], judged["why_not"]
+    assert judged["counts"]["users"] == 200
+    assert all(figures["auc"]["value"] > 0.8 for figures in judged["metrics"].values())
