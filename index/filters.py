@@ -111,6 +111,7 @@ class FilterTable:
                 yield times.between(_moment(after, LOWEST), _moment(before, HIGHEST))
         if condition.policies is not None:
             yield self._of_policies(condition.policies)
+            yield self._labels.between(1, 2)  # a label of a benign user may name a policy too
 
     def _of_policies(self, policies: tuple[str, ...]) -> _Condition:
         names, codes = self._policies

@@ -39,7 +39,8 @@ def _terms(condition: Filter, codes: Mapping[str, int]) -> Iterator[str]:
     yield from _between("last_us", condition.last_seen_after, condition.last_seen_before)
     if condition.policies is not None:
         wanted = sorted({codes[name] for name in condition.policies if name in codes})
-        yield f"array_contains_any({POLICIES}, {wanted})" if wanted else NOBODY
+        named = f"violator == true and array_contains_any({POLICIES}, {wanted})"
+        yield named if wanted else NOBODY
 
 
 def _between(name: str, after: datetime | None, before: datetime | None) -> Iterator[str]:

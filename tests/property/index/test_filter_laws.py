@@ -62,7 +62,10 @@ def passing_by_definition(build: Build, condition: Filter, *, known_violators: b
         return (
             (condition.label is None or user["label"] == condition.label)
             and (not known_violators or user["label"] == 1)
-            and (condition.policies is None or user["policy"] in condition.policies)
+            and (
+                condition.policies is None
+                or (user["label"] == 1 and user["policy"] in condition.policies)
+            )
             and (condition.min_events is None or user["num_events"] >= condition.min_events)
             and (condition.max_events is None or user["num_events"] <= condition.max_events)
             and (condition.first_seen_after is None or first >= condition.first_seen_after)
@@ -79,11 +82,12 @@ def build_of(folder: str, vectors: Vectors, violators: list[int]) -> Build:
     given_input = build_input(vectors, violators=violators)
     number = np.arange(len(vectors))
     policies = np.where(number % 2 == 0, "spam", "cheating").tolist()
-    of_violators = pa.array(
-        [policies[row] if row in violators else None for row in number.tolist()], pa.string()
+    named = pa.array(
+        [policies[row] if row in violators or row % 3 == 0 else None for row in number.tolist()],
+        pa.string(),
     )
     column = given_input.users.column_names.index("policy")
-    users = given_input.users.set_column(column, "policy", of_violators)
+    users = given_input.users.set_column(column, "policy", named)
     config = IndexConfig(kind="hnsw", ef_search=256)
     workspace = Workspace.create(Path(folder))
     return load_build(write_build(workspace, replace(given_input, users=users), config, now=NOW))

@@ -1,5 +1,7 @@
 from datetime import timedelta
 
+import pyarrow as pa
+
 from index.answers import Filter
 from index.filters import FilterTable
 from index.users import UserTable, conform_users
@@ -27,6 +29,14 @@ def test_label() -> None:
 def test_policies() -> None:
     assert passing(policies=("spam", "cheating")) == [3, 5]
     assert passing(policies=("cheating",)) == []
+
+
+def test_only_violators_are_of_a_policy() -> None:
+    table = users_table(6, violators=[3])
+    policy = pa.array(["spam", "spam", "spam", "spam", None, None])  # 0 and 1 benign, 2 unlabelled
+    named = table.set_column(table.column_names.index("policy"), "policy", policy)
+    filters = FilterTable(UserTable.of(conform_users(named)))
+    assert filters.rows_passing(Filter(policies=("spam",))).tolist() == [3]
 
 
 def test_number_of_events_is_inclusive() -> None:

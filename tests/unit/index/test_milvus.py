@@ -31,7 +31,10 @@ MOMENT = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
         (Filter(min_events=2**70), "num_events_max >= 9223372036854775807"),
         (Filter(first_seen_after=MOMENT), "first_us_max >= 1000000"),
         (Filter(last_seen_before=MOMENT), "last_us_min < 1000000"),
-        (Filter(policies=("theft", "spam", "spam")), "array_contains_any(policies, [0, 1])"),
+        (
+            Filter(policies=("theft", "spam", "spam")),
+            "violator == true and array_contains_any(policies, [0, 1])",
+        ),
         (Filter(policies=('spam") or entry >= (0',)), NOBODY),
     ],
 )
