@@ -72,6 +72,10 @@ class GateReport:
         """Return this report, overruled."""
         return replace(self, was_forced=True)
 
+    def with_check(self, check: Check) -> "GateReport":
+        """Return this report with one check more."""
+        return replace(self, checks=(*self.checks, check))
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON form."""
         return {

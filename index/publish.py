@@ -13,7 +13,7 @@ from pathlib import Path
 
 from index.build import BUILD_ID, STAGING_PREFIX, add_file, load_build
 from index.errors import BuildCorrupt, BuildInvalid, NoLiveBuild, PublishBusy
-from index.gate import REPORT_FILE, GateReport
+from index.gate import REPORT_FILE, Check, GateReport
 from index.manifest import read_manifest
 from index.milvus.collections import MilvusCollections, in_collection, release_quietly
 from store.durable import publish_folder, write_atomic
@@ -24,6 +24,7 @@ from store.workspace import Workspace
 LOCK_FILE = ".lock"
 LOCK_WAIT_SECONDS = 30.0
 LOCK_POLL_SECONDS = 0.02
+ANY_BUILD = "any"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def publish(
     report: GateReport,
     *,
     now: datetime,
+    judged_against: str | None = ANY_BUILD,
     force: bool = False,
     collections: MilvusCollections | None = None,
 ) -> Published:
@@ -94,7 +96,9 @@ def publish(
         staged: What `write_build` returned.
         report: What the gate said of it; stored in the build.
         now: When the build went live.
-        force: Make it live although the gate refused it; the report says so.
+        judged_against: The build that was live for the gate, None for none. Where another is by
+            now, the report has a check more that did not pass. `ANY_BUILD` does not ask.
+        force: Make it live although it was refused; the report says so.
         collections: Where builds have collections, if they do.
 
     Raises:
@@ -104,15 +108,38 @@ def publish(
     """
     if not staged.name.startswith(STAGING_PREFIX):
         raise BuildInvalid(f"{staged} is not a staged build")
-    report = report.forced() if force and not report.passed else report
+    report = _overruled(report) if force else report
     add_file(staged, REPORT_FILE, report.to_json())
     in_collection(load_build(staged), collections)
     build_id = staged.name.removeprefix(STAGING_PREFIX)
     with publish_lock(workspace):
+        live = _live_id_if_whole(workspace)
+        if judged_against not in (ANY_BUILD, live):
+            report = report.with_check(_moved(judged_against, live))
+            report = _overruled(report) if force else report
+            add_file(staged, REPORT_FILE, report.to_json())
         publish_folder(staged, workspace.builds_dir / build_id)
         if report.may_go_live:
             swing(workspace, build_id, now=now, collections=collections)
     return Published(build_id, report.may_go_live, report)
+
+
+def _overruled(report: GateReport) -> GateReport:
+    return report if report.passed else report.forced()
+
+
+def _moved(judged_against: str | None, live: str | None) -> Check:
+    """Refuse what was compared with a build that serves nobody any more."""
+    detail = f"judged against build {judged_against}, but {live} is live by now; rebuild again"
+    return Check("live_build_moved", False, 1, 0, detail)
+
+
+def _live_id_if_whole(workspace: Workspace) -> str | None:
+    try:
+        pointer = read_live(workspace)
+    except BuildCorrupt:  # a damaged pointer is what a publish replaces
+        return None
+    return None if pointer is None else pointer.live
 
 
 def swing(

@@ -183,10 +183,13 @@ def rebuild(
     session: Session,
     as_of: AsOf = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Publish though the gate refuses.")
+        bool,
+        typer.Option(
+            "--force", help="Publish though the gate refuses, or another build went live meanwhile."
+        ),
     ] = False,
 ) -> None:
-    """Embed what changed, build, check and publish; exit status 3 when the gate refuses."""
+    """Embed what changed, build, check and publish; exit status 3 when the build is refused."""
     from jobs.rebuild import run as run_rebuild
 
     now = _now()

@@ -83,7 +83,7 @@ def run(
         settings: All sections.
         as_of: Nothing at or after this time is seen.
         now: When the build counts as made.
-        force: Publish although the gate refuses.
+        force: Publish although the gate refuses, or another build went live meanwhile.
         progress: Shown to whoever waits.
 
     Raises:
@@ -137,7 +137,13 @@ def _publish(
         violators=staged.violators,
     )
     published = publish(
-        workspace, staged.directory, report, now=now, force=force, collections=collections
+        workspace,
+        staged.directory,
+        report,
+        now=now,
+        judged_against=staged.live_id,
+        force=force,
+        collections=collections,
     )
     if collections is not None and not published.is_live:
         collections.drop(published.build_id)  # a refused build can't be promoted

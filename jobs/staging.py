@@ -44,7 +44,8 @@ class Staged:
         user_ids: Users who were in the lake.
         violators: Users labelled violators at that time, in the lake or not.
         num_embedded: Users embedded anew; the others' vectors were taken over.
-        live: The build that was live meanwhile.
+        live_id: Id of the build that was live when this began, damaged or not; None for none.
+        live: That build; None where it can't be used.
         why_no_risk: Why the build has no risk model; None where it has one.
         policy_bands: What became of the policies that have a precision of their own.
     """
@@ -53,6 +54,7 @@ class Staged:
     user_ids: pa.ChunkedArray
     violators: frozenset[str]
     num_embedded: int
+    live_id: str | None
     live: Build | None
     why_no_risk: str | None
     policy_bands: tuple[PolicyBand, ...]
@@ -78,7 +80,7 @@ def stage(
     check_available(settings.index)
     embedder = Embedder.load(newest_model(workspace.models_dir, as_of=as_of))
     labels = LabelStore(database).as_of(as_of)
-    live = _live_build(workspace)
+    live_id, live = _live_build(workspace)
     lake = EventLake(
         workspace,
         memory_limit_mb=settings.ingest.memory_limit_mb,
@@ -106,6 +108,7 @@ def stage(
         user_ids=build.users["user_id"],
         violators=_violators(labels),
         num_embedded=assembly.num_embedded,
+        live_id=live_id,
         live=live,
         why_no_risk=None if isinstance(risk, RiskModel) else str(risk),
         policy_bands=risk.policy_bands if isinstance(risk, RiskModel) else (),
@@ -144,14 +147,18 @@ def _describe(
     )
 
 
-def _live_build(workspace: Workspace) -> Build | None:
+def _live_build(workspace: Workspace) -> tuple[str | None, Build | None]:
     """Load the live build; a damaged one is no help, and a new one is the remedy."""
+    live_id: str | None = None
     try:
         pointer = read_live(workspace)
-        return None if pointer is None else load_build(build_dir(workspace, pointer.live))
+        if pointer is None:
+            return None, None
+        live_id = pointer.live
+        return live_id, load_build(build_dir(workspace, live_id))
     except (BuildCorrupt, BuildIncompatible, BuildMissing, KindUnavailable) as error:
         _log.warning("the live build can't be used, everyone is embedded again: %s", error)
-        return None
+        return live_id, None
 
 
 def _violators(labels: LabelView) -> frozenset[str]:

@@ -92,6 +92,45 @@ def test_force_does_not_mark_a_build_that_passed(workspace: Workspace) -> None:
     assert published.report.verdict == "passed"
 
 
+@pytest.mark.parametrize("builds_before", [0, 1])
+def test_a_build_is_refused_where_another_went_live_since_it_was_judged(
+    workspace: Workspace, builds_before: int
+) -> None:
+    judged_against = ([None, *publish_days(workspace, builds_before)])[-1]
+    staged = write_build(workspace, build_input(unit_vectors(5)), IndexConfig(), now=NOW)
+    live = publish_build(workspace, build_input(unit_vectors(6)), now=NOW + timedelta(days=5))
+    refused = publish(workspace, staged, GateReport(()), now=NOW, judged_against=judged_against)
+    assert not refused.is_live
+    assert live_build_id(workspace) == live.build_id
+    report = read_report(build_dir(workspace, refused.build_id))
+    assert report.verdict == "refused"
+    assert report.reasons == ("live_build_moved",)
+    assert live.build_id in report.checks[0].detail
+    with pytest.raises(BuildNotServable, match="--force"):
+        promote(workspace, refused.build_id, now=NOW)
+
+
+def test_force_overrules_that_another_build_went_live(workspace: Workspace) -> None:
+    (live,) = publish_days(workspace, 1)
+    staged = write_build(workspace, build_input(unit_vectors(5)), IndexConfig(), now=NOW)
+    forced = publish(workspace, staged, GateReport(()), now=NOW, judged_against=None, force=True)
+    assert forced.is_live
+    pointer = read_live(workspace)
+    assert pointer is not None
+    assert pointer.previous == live
+    assert read_report(build_dir(workspace, forced.build_id)).verdict == "forced"
+
+
+def test_a_build_goes_live_where_the_one_it_was_judged_against_still_is(
+    workspace: Workspace,
+) -> None:
+    (live,) = publish_days(workspace, 1)
+    staged = write_build(workspace, build_input(unit_vectors(5)), IndexConfig(), now=NOW)
+    published = publish(workspace, staged, GateReport(()), now=NOW, judged_against=live)
+    assert published.is_live
+    assert published.report == GateReport(())
+
+
 def test_damaged_staged_build_is_not_published(workspace: Workspace) -> None:
     staged = write_build(workspace, build_input(unit_vectors(5)), IndexConfig(), now=NOW)
     (staged / "manifest.json").write_text("{}")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pytest
 from index.answers import RiskAnswer
 from index.build import Build, load_build
 from index.config import IndexConfig
+from index.gate import GateReport, gate
 from index.service import LookalikeService
 from index.symqg import graph_class
 from jobs.cli import run
@@ -124,6 +126,28 @@ def test_a_refused_build_is_kept_and_not_live_unless_forced(
     assert forced["gate"]["verdict"] == "forced"
     assert live_build(workspace).manifest.build_id == forced["build_id"]
     assert invoke("builds", "rollback", "-w", workspace)["live"] == first
+
+
+def test_a_rebuild_during_which_the_live_build_was_taken_back_is_refused_unless_forced(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = (invoke("rebuild", "-w", workspace)["build_id"] for _ in range(2))
+
+    def gate_while_taking_back(*arguments: Any, **options: Any) -> GateReport:
+        report = gate(*arguments, **options)
+        invoke("builds", "rollback", "-w", workspace)
+        return report
+
+    monkeypatch.setattr("jobs.rebuild.gate", gate_while_taking_back)
+    refused = invoke("rebuild", "-w", workspace, status=3)
+    assert refused["is_live"] is False
+    assert [check["name"] for check in refused["gate"]["checks"] if not check["passed"]] == [
+        "live_build_moved"
+    ]
+    assert live_build(workspace).manifest.build_id == first
+    forced = invoke("rebuild", "--force", "-w", workspace)
+    assert forced["gate"]["verdict"] == "forced"
+    assert live_build(workspace).manifest.build_id == forced["build_id"]
 
 
 def test_a_rebuild_of_a_past_time_does_not_replace_a_later_build_unless_forced(
