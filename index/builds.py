@@ -120,8 +120,8 @@ def rollback(
 
     Raises:
         BuildNotLive: If another build is live than the one to take back.
-        NothingToRollBack: If there is no previous build.
-        BuildMissing, BuildCorrupt, BuildIncompatible, PublishBusy, MilvusError.
+        NothingToRollBack: If there is no previous build, or it was removed with an erased user.
+        BuildCorrupt, BuildIncompatible, PublishBusy, MilvusError.
     """
     with publish_lock(workspace):
         pointer = read_live(workspace)
@@ -132,6 +132,11 @@ def rollback(
             )
         if pointer is None or pointer.previous is None:
             raise NothingToRollBack("there is no previous build to go back to")
+        if not (workspace.builds_dir / pointer.previous).is_dir():
+            raise NothingToRollBack(
+                f"the previous build {pointer.previous} is gone: a build that holds an erased user "
+                "is removed with the erasure"
+            )
         _check_servable(build_dir(workspace, pointer.previous), collections)
         swing(workspace, pointer.previous, now=now or datetime.now(UTC), collections=collections)
         swung = read_live(workspace)

@@ -14,7 +14,7 @@ IndexingError
 │   ├── BuildNotServable         a refused or half-written build was to be promoted
 │   ├── BuildNotLive             the build to take back is not the live one
 │   ├── BuildIncompatible        written by a version of another format
-│   ├── NothingToRollBack        there is no previous build
+│   ├── NothingToRollBack        there is no previous build, or no longer
 │   ├── PublishBusy              another publish holds the lock
 │   ├── TooFewLabels             not enough labels to fit a risk model on
 │   ├── KindUnavailable          a kind of index whose library or processor is not here
@@ -98,7 +98,7 @@ class BuildIncompatible(BuildError):
 
 
 class NothingToRollBack(BuildError):
-    """There is no previous build."""
+    """There is no previous build, or no longer."""
 
 
 class PublishBusy(BuildError):

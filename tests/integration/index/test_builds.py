@@ -28,6 +28,7 @@ from index.publish import (
     read_live,
     swing,
 )
+from store.durable import remove_folder
 from store.locks import exclusive_lock
 from store.workspace import Workspace
 from tests.index_fakes import NOW, build_input, publish_build, unit_vectors
@@ -189,6 +190,14 @@ def test_rollback_needs_a_previous_build(workspace: Workspace) -> None:
     publish_days(workspace, 1)
     with pytest.raises(NothingToRollBack):
         rollback(workspace, now=NOW)
+
+
+def test_rollback_to_a_build_that_an_erasure_removed_says_so(workspace: Workspace) -> None:
+    first, second = publish_days(workspace, 2)
+    remove_folder(build_dir(workspace, first))
+    with pytest.raises(NothingToRollBack, match=f"{first} is gone: .* erased user"):
+        rollback(workspace, now=NOW)
+    assert live_build_id(workspace) == second
 
 
 def test_rollback_to_a_damaged_build_is_refused(workspace: Workspace) -> None:
