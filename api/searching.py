@@ -8,7 +8,7 @@ import numpy as np
 from api.metrics import ServiceMetrics
 from api.schemas import NeighborsRequest, QueryBody
 from index.answers import NeighborAnswer, NeighborRequest, UnknownUser
-from index.errors import IndexingError, RequestError
+from index.errors import IndexingError, MilvusUnavailable, RequestError
 from index.service import LookalikeService
 
 Answer = NeighborAnswer | UnknownUser
@@ -32,15 +32,21 @@ def search_one(
 def search_many(
     service: LookalikeService, queries: Sequence[NeighborsRequest], metrics: ServiceMetrics
 ) -> list[Answer | IndexingError]:
-    """Answer queries in their order, those of one kind together; each succeeds or fails alone."""
+    """Answer queries in their order, those of one kind together; each succeeds or fails alone.
+
+    Where the vector database is away, nothing more is asked of it: each wait holds up the worker.
+    """
     places: dict[Hashable, list[int]] = {}
     for place, query in enumerate(queries):
         places.setdefault(_kind(query), []).append(place)
     answers: list[Answer | IndexingError] = [UnknownUser("")] * len(queries)
+    away: MilvusUnavailable | None = None
     for group in places.values():
-        found = _search_group(service, [queries[place] for place in group], metrics)
+        asked = [queries[place] for place in group]
+        found = [away] * len(group) if away else _search_group(service, asked, metrics)
         for place, answer in zip(group, found, strict=True):
             answers[place] = answer
+        away = next((one for one in found if isinstance(one, MilvusUnavailable)), None)
     return answers
 
 
@@ -54,12 +60,14 @@ def _kind(query: NeighborsRequest) -> Hashable:
 def _search_group(
     service: LookalikeService, group: Sequence[NeighborsRequest], metrics: ServiceMetrics
 ) -> Sequence[Answer | IndexingError]:
-    """Search together; where one query spoils it, each by itself."""
+    """Search together; where one query spoils it, each by itself; else a failure is that of all."""
     request = group[0].to_domain()
     try:
         return _search(service, [query.query for query in group], request, metrics)
-    except IndexingError:
+    except RequestError:
         return [_search_or_fail(service, query.query, request, metrics) for query in group]
+    except IndexingError as error:
+        return [error] * len(group)
 
 
 def _search_or_fail(

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -6,7 +7,8 @@ from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
 from api.schemas import BatchNeighborsAnswer, NeighborsAnswer
-from index.answers import Freshness
+from index.answers import Freshness, NeighborAnswer, NeighborRequest, UnknownUser
+from index.errors import MilvusUnavailable, PurposeUnavailable
 from tests.unit.api.fakes import SPACE_ID, USER_IDS, VIOLATORS, FakeBuild, World
 
 EVENTS = [{"ts": "2026-03-01T10:00:00Z", "event_type": "join", "place": "arena", "party_size": 3}]
@@ -284,6 +286,55 @@ def test_queries_of_a_batch_are_searched_together(client: TestClient, world: Wor
     asked = [(item["user_id"], len(item["neighbors"])) for item in answer.json()["results"]]
     assert asked == [("u-1", 1), ("ü", 1), ("u-2", 1), ("u-1", 2), ("ü", 2), ("u-2", 2)]
     assert 'lookalike_search_seconds_count{mode="exact"} 2.0' in client.get("/metrics").text
+
+
+def test_a_batch_asks_a_server_that_is_away_once(client: TestClient, world: World) -> None:
+    class AwayBuild(FakeBuild):
+        """Counts how often it was asked in vain."""
+
+        num_asked = 0
+
+        def _fail(self) -> None:
+            self.num_asked += 1
+            super()._fail()
+
+    world.live.build = build = AwayBuild()
+    build.failure = MilvusUnavailable("the server did not answer in 10 s")
+    queries: list[dict[str, Any]] = [
+        {"query": {"user_id": user_id}, "k": k} for k in (1, 2) for user_id in ("u-1", "ü", "u-2")
+    ]
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    results = answer.json()["results"]
+    assert [item["status"] for item in results] == [503] * 6
+    assert {item["problem"]["type"] for item in results} == {
+        "urn:lookalike:problem:vectors-unavailable"
+    }
+    assert build.num_asked == 1
+
+
+def test_a_failure_that_is_nobodys_query_is_not_tried_query_by_query(
+    client: TestClient, world: World
+) -> None:
+    class FailingBuild(FakeBuild):
+        """Can't answer for one neighbor."""
+
+        def neighbors_of_users(
+            self, user_ids: Sequence[str], request: NeighborRequest
+        ) -> list[NeighborAnswer | UnknownUser]:
+            self.asked.append(request)
+            if request.k == 1:
+                raise PurposeUnavailable("this build has no weights")
+            return super().neighbors_of_users(user_ids, request)
+
+    world.live.build = build = FailingBuild()
+    queries = [{"query": {"user_id": "u-1"}, "k": k} for k in (1, 1, 1, 2)]
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    assert [item["status"] for item in answer.json()["results"]] == [503, 503, 503, 200]
+    assert [request.k for request in build.asked].count(1) == 1
 
 
 def test_nothing_live_is_503_with_a_time_to_come_back(client: TestClient, world: World) -> None:
