@@ -119,9 +119,11 @@ class _Parameters:
 
 
 def _path_parameter(name: str, value: str) -> str:
-    if 1 <= len(value) <= USER_ID_MAX:
-        return value
-    raise InvalidInput([Fault(f"/{name}", f"must have 1 to {USER_ID_MAX} characters")])
+    if not 1 <= len(value) <= USER_ID_MAX:
+        raise InvalidInput([Fault(f"/{name}", f"must have 1 to {USER_ID_MAX} characters")])
+    if "\0" in value:  # PostgreSQL stores none, and every read is stored
+        raise InvalidInput([Fault(f"/{name}", "must have no zero character")])
+    return value
 
 
 def parse_query(call: Call, model: type[Model]) -> Model:

@@ -54,7 +54,9 @@ MEMBERS_MEANING = (
     "`behaviors`, and `k` times `members` to be at most 10,000"
 )
 
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
+UserId = Annotated[
+    str, StringConstraints(min_length=1, max_length=1_024, pattern=r"^[^\x00]*$")
+]  # PostgreSQL stores no zero character
 Attribute = Annotated[str, StringConstraints(max_length=16_384)] | bool | int | FiniteFloat | None
 
 _VECTOR_EXAMPLE: JsonDict = {"query": {"vector": [0.12, -0.07, 0.31], "space_id": "3f9a5c"}, "k": 5}

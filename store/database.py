@@ -105,7 +105,11 @@ class Database:
 def _engine_of(url: str) -> Engine:
     """Return an engine; what is wrong with a URL is told without the URL, which is a secret."""
     try:
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        engine = create_engine(
+            url,
+            pool_pre_ping=not url.startswith("sqlite"),
+            hide_parameters=True,  # they name users, and errors are logged
+        )
     except (NoSuchModuleError, ImportError) as error:
         raise DatabaseError(f"database_url can't be used: {error}") from None
     except (ArgumentError, ValueError):

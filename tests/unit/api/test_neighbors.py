@@ -224,6 +224,16 @@ def test_a_user_id_beyond_the_limit_is_refused_without_repeating_it(client: Test
     assert len(answer.content) < 2_000
 
 
+@pytest.mark.parametrize("user_id", ["\0", "u-1\0"])
+def test_a_user_id_with_a_zero_byte_is_422_on_every_way(client: TestClient, user_id: str) -> None:
+    assert pointers(query(client, query={"user_id": user_id})) == ["/query/user_id"]
+    assert pointers(client.post("/v1/risk:batch", json={"user_ids": [user_id]})) == ["/user_ids/0"]
+    path = user_id.replace("\0", "%00")
+    answer = client.get(f"/v1/users/{path}/neighbors")
+    assert answer.status_code == 422
+    assert pointers(answer) == ["/user_id"]
+
+
 def test_a_thousand_faults_are_not_all_told(client: TestClient) -> None:
     answer = query(client, query={"vector": ["x"] * 1_000, "space_id": "s"})
 

@@ -4,6 +4,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from store.database import Database
 from store.errors import DatabaseError
@@ -98,6 +99,14 @@ def test_what_is_shown_of_a_url_has_no_password(tmp_path: Path) -> None:
         database.migrate()
     assert "timeout" not in str(refused.value)
     database.close()
+
+
+def test_a_failed_statement_does_not_tell_what_was_to_be_stored(database: Database) -> None:
+    statement = text("INSERT INTO labels (user_id) VALUES (:user_id)")
+    with pytest.raises(IntegrityError) as caught, database.begin() as connection:
+        connection.execute(statement, {"user_id": "u-secret"})
+    assert "INSERT INTO labels" in str(caught.value)
+    assert "u-secret" not in str(caught.value)
 
 
 def test_a_database_from_the_future_is_refused(database: Database) -> None:
