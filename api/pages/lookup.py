@@ -16,7 +16,7 @@ from index.service import LookalikeService
 PAGE_K_MAX = 100
 PAGE_MEMBERS = 20
 
-_RISK_HIDDEN = "Your key lacks the scope risk:read, so the risk is not shown."
+_RISK_HIDDEN = "Your key lacks the scope risk:read, so the risk is not shown, nor a ring."
 _RISK_ABSENT = "This build was made without a risk model; there is no risk to show."
 
 
@@ -33,10 +33,14 @@ class PageParams(BaseModel):
 
 @dataclass(frozen=True)
 class UserView:
-    """All that the page says of one user; `risk` is None where the key may not see it."""
+    """All that the page says of one user; `risk` is None where the key may not see it.
+
+    `ring` is so too, and `shows_ring` tells that from a user who is in none.
+    """
 
     profile: ProfileView
     ring: RingView | None
+    shows_ring: bool
     risk: RiskView | None
     risk_note: str | None
     neighbors: NeighborsView
@@ -69,7 +73,8 @@ async def look_up(
     risk, note = await _risk(call, service, user_id) if may_see_risk else (None, _RISK_HIDDEN)
     return UserView(
         profile=ProfileView.of(profile),
-        ring=None if profile.ring is None else RingView.of(profile.ring),
+        ring=RingView.of(profile.ring) if profile.ring is not None and may_see_risk else None,
+        shows_ring=may_see_risk,
         risk=risk,
         risk_note=note,
         neighbors=NeighborsView.of(neighbors, only_violators=params.known_violators),

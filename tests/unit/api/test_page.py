@@ -156,8 +156,20 @@ def test_a_key_without_the_risk_scope_sees_no_risk(browser: TestClient) -> None:
 
     said = words(browser.get("/?user_id=u-2"))
 
-    assert "risk:read, so the risk is not shown" in said
+    assert "risk:read, so the risk is not shown, nor a ring" in said
     assert "82 %" not in said
+    assert "24 %" not in said
+    assert "Ring 17" not in said
+    assert "none found" not in said
+
+
+def test_a_key_with_the_risk_scope_sees_the_ring(browser: TestClient) -> None:
+    sign_in(browser, "everything")
+
+    said = words(browser.get("/?user_id=u-2"))
+
+    assert "Ring 17 12 users closer to each other than chance; 5 of the others" in said
+    assert "at least 24 %" in said
 
 
 def test_a_build_without_risk_still_shows_look_alikes(
