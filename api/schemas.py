@@ -33,12 +33,12 @@ from index.answers import (
     SearchMode,
     members_fault,
 )
+from index.config import QUERY_EVENTS_MAX, QUERY_STRING_CHARS_MAX
 
 BATCH_QUERIES_MAX = 1_000
 BATCH_HITS_MAX = 100_000
 RISK_USERS_MAX = 1_000
 FEATURE_USERS_MAX = 10_000
-EVENTS_MAX = 10_000
 VECTOR_MAX = 8_192
 PURPOSE_TEXT = (
     "what the neighbors are for: `evader` and `ring` compare vectors as they are; `same_kind`, the "
@@ -57,7 +57,13 @@ MEMBERS_MEANING = (
 UserId = Annotated[
     str, StringConstraints(min_length=1, max_length=1_024, pattern=r"^[^\x00]*$")
 ]  # PostgreSQL stores no zero character
-Attribute = Annotated[str, StringConstraints(max_length=16_384)] | bool | int | FiniteFloat | None
+Attribute = (
+    Annotated[str, StringConstraints(max_length=QUERY_STRING_CHARS_MAX)]
+    | bool
+    | int
+    | FiniteFloat
+    | None
+)
 
 _VECTOR_EXAMPLE: JsonDict = {"query": {"vector": [0.12, -0.07, 0.31], "space_id": "3f9a5c"}, "k": 5}
 _EVENTS_EXAMPLE: JsonDict = {
@@ -108,7 +114,7 @@ class QueryBody(_Strict):
     events: list[EventBody] | None = Field(
         None,
         min_length=1,
-        max_length=EVENTS_MAX,
+        max_length=QUERY_EVENTS_MAX,
         description="events embedded on the spot, in any order",
     )
     vector: list[FiniteFloat] | None = Field(

@@ -6,6 +6,10 @@ from pydantic import BaseModel, Field, model_validator
 
 from index.milvus.config import MilvusConfig
 
+QUERY_EVENTS_MAX = 10_000
+QUERY_STRING_CHARS_MAX = 16_384
+"""More is refused at the service's door, whatever the settings say."""
+
 
 class IndexConfig(BaseModel, frozen=True, extra="forbid"):
     """How an index is built and served."""
@@ -92,10 +96,16 @@ class IndexConfig(BaseModel, frozen=True, extra="forbid"):
         172_800.0, gt=0, description="age of a build from which answers say that they are stale"
     )
     query_events_max: int = Field(
-        10_000, ge=1, le=1_000_000, description="most events of a query that brings its own"
+        QUERY_EVENTS_MAX,
+        ge=1,
+        le=QUERY_EVENTS_MAX,
+        description="most events of a query that brings its own",
     )
     query_string_chars_max: int = Field(
-        16_384, ge=16, description="longest string in such an event, in characters"
+        QUERY_STRING_CHARS_MAX,
+        ge=16,
+        le=QUERY_STRING_CHARS_MAX,
+        description="longest string in such an event, in characters",
     )
     milvus: MilvusConfig = Field(
         default_factory=MilvusConfig,

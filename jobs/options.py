@@ -34,7 +34,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the file, such as `index` or `index.hnsw`; what stands before has no name."""
+    """One table of the file, such as `index` or `index.milvus`; what stands before has no name."""
 
     name: str
     meaning: str
@@ -71,7 +71,7 @@ def markdown_text() -> str:
         "`lookalike init` writes all of this, commented, into `lookalike.toml`.",
         f"A variable `{PREFIX}<SECTION>{DELIMITER}<OPTION>` wins over the file,",
         f"`{PREFIX}<OPTION>` for an option before all sections;",
-        f"an option of a table within a section is `{PREFIX}INDEX{DELIMITER}HNSW{DELIMITER}M`.",
+        f"an option of a table within a section is `{PREFIX}INDEX{DELIMITER}MILVUS{DELIMITER}URI`.",
         "An unknown section or option is an error.",
     ]
     for section in sections():

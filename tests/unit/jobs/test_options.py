@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from api.schemas import NeighborsRequest
 from jobs.options import markdown_text, sections, toml_text
 from jobs.settings import Settings, section_names
 from store.errors import SettingsInvalid
@@ -52,6 +53,32 @@ def test_the_document_is_what_the_settings_say() -> None:
     assert DOCUMENT.read_text() == markdown_text(), (
         "run: python -m jobs.options > docs/configuration.md"
     )
+
+
+def test_the_variables_that_are_given_as_examples_set_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_document = re.search(r"a table within a section is `(\w+)`", markdown_text())
+    in_file = re.search(r"as in\n# (\w+)=9000", toml_text())
+    assert in_document
+    assert in_file
+    monkeypatch.setenv(in_document[1], "http://milvus:19530")
+    monkeypatch.setenv(in_file[1], "9000")
+    settings = Settings.read(write(tmp_path, toml_text()))
+    assert settings.index.milvus.uri == "http://milvus:19530"
+    assert settings.serve.port == 9000
+
+
+@pytest.mark.parametrize("option", ["query_events_max", "query_string_chars_max"])
+def test_the_service_accepts_as_much_as_the_settings_allow(tmp_path: Path, option: str) -> None:
+    """More than the schema of a request takes is refused, not passed over."""
+    most = Settings().index.model_dump()[option]
+    schema = NeighborsRequest.model_json_schema()["$defs"]
+    events = schema["QueryBody"]["properties"]["events"]["anyOf"][0]["maxItems"]
+    string = schema["EventBody"]["additionalProperties"]["anyOf"][0]["maxLength"]
+    assert most == {"query_events_max": events, "query_string_chars_max": string}[option]
+    with pytest.raises(SettingsInvalid, match=option):
+        Settings.read(write(tmp_path, f"[index]\n{option} = {most + 1}\n"))
 
 
 def test_no_line_of_the_file_is_too_wide() -> None:
