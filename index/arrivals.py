@@ -111,7 +111,7 @@ class Arrivals:
         self, service: LookalikeService, lake: EventLake, chosen: Sequence[str], now: datetime
     ) -> int:
         """Embed and serve those of some users whose events are others than those served."""
-        cutoffs = self._labels.as_of(now).cutoffs()
+        cutoffs = self._labels.as_of(now, users=chosen).cutoffs()
         users = lake.users(as_of=now, cutoffs=cutoffs, users=chosen)
         population = service.population
         gone = _without_events(population, chosen, users)

@@ -7,11 +7,11 @@ they are added, and revoked with a time, so that any past view can be had again.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,8 @@ from store.database import Database
 from store.errors import LabelInvalid
 from store.tables import labels
 from store.view import CUTOFF_SCHEMA, Cutoffs
+
+Item = TypeVar("Item")
 
 VIOLATOR = 1
 BENIGN = 0
@@ -159,10 +161,18 @@ class LabelStore:
             connection.execute(statement, [_to_row(label, now) for label in chunk])
         return _count(connection) - before
 
-    def as_of(self, as_of: datetime) -> LabelView:
-        """Return the labels known before a time and not revoked by then."""
+    def as_of(self, as_of: datetime, *, users: Sequence[str] | None = None) -> LabelView:
+        """Return the labels known before a time and not revoked by then, of all or some users."""
+        us = to_us(as_of)
+        some: Iterable[Sequence[str] | None] = [None]
+        if users is not None:
+            some = _chunks(dict.fromkeys(users))
         with self._database.read() as connection:
-            rows = connection.execute(_in_force(to_us(as_of))).all()
+            rows = [
+                row
+                for among in some
+                for row in connection.execute(_in_force(us, among=among)).all()
+            ]
         columns = zip(*rows, strict=True) if rows else ([] for _ in _VIEW_SCHEMA)
         arrays = [pa.array(c, f.type) for c, f in zip(columns, _VIEW_SCHEMA, strict=True)]
         table = pa.table(arrays, schema=_VIEW_SCHEMA)
@@ -232,8 +242,8 @@ def _to_row(label: Label, now: datetime) -> dict[str, Any]:
     }
 
 
-def _chunks(added: Iterable[Label]) -> Iterator[list[Label]]:
-    remaining = iter(added)
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    remaining = iter(items)
     while chunk := list(islice(remaining, _ROWS_PER_STATEMENT)):
         yield chunk
 
@@ -248,7 +258,7 @@ def _touched_since(since: datetime) -> ColumnElement[bool]:
     )
 
 
-def _in_force(as_of_us: int, *, among: Select[Any] | None = None) -> Select[Any]:
+def _in_force(as_of_us: int, *, among: Select[Any] | Sequence[str] | None = None) -> Select[Any]:
     """Return the query for the one label that counts of each user, or of some users.
 
     Ties are broken by content, never by the order in which labels were added.

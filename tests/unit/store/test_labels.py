@@ -1,6 +1,8 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from store.database import Database
 from store.errors import LabelInvalid
@@ -36,6 +38,29 @@ def test_an_empty_view_has_the_columns_of_a_full_one(database: Database) -> None
     assert empty.table.schema == full.table.schema
     assert empty.cutoffs().schema == full.cutoffs().schema
     assert full.cutoffs().to_pylist() == [{"user_id": "al", "cutoff_us": 5}]
+
+
+def test_the_labels_of_some_users_are_read_without_those_of_all(database: Database) -> None:
+    """In statements that no database finds too long, whose rows are those of these users alone."""
+    store = LabelStore(database)
+    names = [f"u-{number:04}" for number in range(4_500)]
+    with database.begin() as connection:
+        store.add_all(connection, (Label(name, 1, occurred_at_us=5) for name in names), now=NOW)
+    statements: list[int] = []
+
+    def note(*arguments: Any) -> None:
+        if arguments[3]:  # else it begins the transaction
+            statements.append(len(arguments[3]))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    asked = [*names[::-1][:4_200], "stranger", names[-1]]
+    found = store.as_of(NOW, users=asked)
+    assert found.table["user_id"].to_pylist() == names[300:]
+    assert len(statements) == 3
+    assert max(statements) < 2_100
+    whole = store.as_of(NOW).table
+    assert found.table == whole.slice(300)
+    assert store.as_of(NOW, users=[]).table == whole.slice(0, 0)
 
 
 def test_labels_as_written_are_all_there_revoked_and_future_ones_too(database: Database) -> None:
