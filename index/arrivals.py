@@ -79,12 +79,13 @@ class Arrivals:
         if not self._waiting:
             return 0
         chosen = self._waiting[:USERS_PER_POLL]
+        left_out_before = self._live.status().num_left_out
         num_served = self._serve(service, lake, chosen, now)
         self._waiting = self._waiting[USERS_PER_POLL:]
-        if self._live.status().num_left_out:
+        num_left_out = self._live.status().num_left_out
+        if num_left_out > left_out_before:
             logger.warning(
-                "no room for %d users or more who came or changed; run lookalike rebuild",
-                self._live.status().num_left_out + len(self._waiting),
+                "no room for %d users who came or changed; run lookalike rebuild", num_left_out
             )
         return num_served
 
@@ -110,7 +111,10 @@ class Arrivals:
     def _serve(
         self, service: LookalikeService, lake: EventLake, chosen: Sequence[str], now: datetime
     ) -> int:
-        """Embed and serve those of some users whose events are others than those served."""
+        """Embed and serve those of some users whose events are others than those served.
+
+        Nobody is embedded for whom there is no room; who is served beside the build always has.
+        """
         cutoffs = self._labels.as_of(now, users=chosen).cutoffs()
         users = lake.users(as_of=now, cutoffs=cutoffs, users=chosen)
         population = service.population
@@ -121,13 +125,14 @@ class Arrivals:
                 ChangedUsers(SEEN_SCHEMA.empty_table(), nobody, service.space_id, now, gone)
             )
         changed = _changed(population, users)
+        admitted = self._live.admit(changed["user_id"].to_pylist())
         num_served = len(gone)
-        for batch in _batches(service, lake, changed["user_id"].to_pylist(), cutoffs, now):
+        for batch in _batches(service, lake, admitted, cutoffs, now):
             rows = pc.index_in(pa.array(batch.user_ids, pa.string()), value_set=changed["user_id"])
             vectors = service.embedder.embed(batch)
             self._live.apply(ChangedUsers(changed.take(rows), vectors, service.space_id, now))
             num_served += batch.num_users
-            if self._stopping.is_set() or self._live.status().num_left_out:
+            if self._stopping.is_set():
                 break
         return num_served
 

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from index.config import IndexConfig
 from index.delta import ChangedUsers
 from index.errors import IndexingError, NoLiveBuild
 from index.overlay import CHANGES_SCHEMA
+from index.population import Population
 from index.publish import live_build_id
 from index.service import Clock, LookalikeService, utc_now
 from store.errors import StoreError
@@ -39,8 +40,7 @@ class LiveStatus:
         checked_at: When `live.json` was last looked at.
         error: Why the live build is not the one that is served, or why what was erased or labelled
             lately may not be seen; None when all is well.
-        num_left_out: New or changed users of the last `apply` for whom there is no room until the
-            next rebuild.
+        num_left_out: New or changed users since the build for whom there is no room until the next.
     """
 
     build_id: str | None = None
@@ -108,7 +108,7 @@ class LiveService:
         self._labels_seen: pa.Table | None = None
         self._erasures_error: str | None = None
         self._labels_error: str | None = None
-        self._num_left_out = 0
+        self._left_out: set[str] = set()
         self._growing = threading.Lock()
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -131,7 +131,7 @@ class LiveService:
         return replace(
             self._status,
             error="; ".join(filter(None, errors)) or None,
-            num_left_out=self._num_left_out,
+            num_left_out=len(self._left_out),
         )
 
     def refresh(self) -> bool:
@@ -201,8 +201,17 @@ class LiveService:
             self._labels_seen = labels
         return True
 
+    def admit(self, user_ids: Sequence[str]) -> list[str]:
+        """Return those users for whom `apply` has room now; `status` counts the others.
+
+        Raises:
+            NoLiveBuild: While nothing is loaded.
+        """
+        with self._swapping:
+            return self._admit(self.current().population, user_ids)
+
     def apply(self, changed: ChangedUsers) -> int:
-        """Serve users as they are now; return how many found no room, which `status` tells too.
+        """Serve users as they are now; return how many found no room, whom `status` counts too.
 
         They are searched at once. Where they have become many, a graph is grown of them in this
         thread afterwards, and it does not hold up others who change what is served.
@@ -211,13 +220,16 @@ class LiveService:
             NoLiveBuild: While nothing is loaded.
             SpaceMismatch: If another encoder is served than that which embedded them.
         """
+        user_ids = changed.users["user_id"].to_pylist()
         with self._swapping:
             service = self.current()
-            population, num_left_out = service.population.with_changed(
+            population = service.population.with_changed(
                 changed, users_max=self._config.delta_users_max
             )
+            self._admit(service.population, user_ids)
+            self._left_out -= changed.gone
             self._service = service.answering_for(population)
-            self._num_left_out = num_left_out
+            num_left_out = len(self._left_out.intersection(user_ids))
         self._grow()
         return num_left_out
 
@@ -260,6 +272,14 @@ class LiveService:
         self._status = LiveStatus(build_id, loaded_at, self._clock(), None)
         return changed
 
+    def _admit(self, population: Population, user_ids: Sequence[str]) -> list[str]:
+        """Note who is left out and who no longer is. Needs the lock."""
+        places = population.admitted(user_ids, users_max=self._config.delta_users_max)
+        admitted = [user_ids[place] for place in places.tolist()]
+        self._left_out |= set(user_ids) - population.erased
+        self._left_out -= set(admitted)
+        return admitted
+
     def _serve(
         self,
         loaded: LookalikeService | None,
@@ -283,7 +303,8 @@ class LiveService:
                 if labels is not None:
                     population = population.with_labels(labels)
                 self._labels_seen = labels
-                self._num_left_out = 0
+                self._left_out = set()
+            self._left_out -= self._erased
             self._service = service.answering_for(population)
             return self._service is not before
 

@@ -96,8 +96,8 @@ class Population:
         """
         return self._with(overlay=self.overlay.replaced_by(self.build.users, changes))
 
-    def with_changed(self, changed: ChangedUsers, *, users_max: int) -> tuple["Population", int]:
-        """Return this population, with users as they are now, and how many found no room.
+    def with_changed(self, changed: ChangedUsers, *, users_max: int) -> "Population":
+        """Return this population, with users as they are now, as far as there is room for them.
 
         Erased users stay erased.
 
@@ -114,7 +114,7 @@ class Population:
                 f"the changed users are of space {changed.space_id!r}, the build of {space_id!r}"
             )
         seen_us = to_us(changed.seen_at)
-        kept, num_left_out = self._admitted(changed.users["user_id"].to_pylist(), users_max)
+        kept = self.admitted(changed.users["user_id"].to_pylist(), users_max=users_max)
         users, vectors_MD = changed.users.take(pa.array(kept)), changed.vectors_MD[kept]
         seen_us_M = np.full(len(kept), seen_us, dtype=np.int64)
         population = self._adding(users, vectors_MD, seen_us_M)
@@ -124,7 +124,14 @@ class Population:
                 hidden=population.hidden.adding(self.build.users, gone),
                 delta=population.delta.without(gone, gone_us=seen_us),
             )
-        return population, num_left_out
+        return population
+
+    def admitted(self, user_ids: Sequence[str], *, users_max: int) -> Rows:
+        """Return the places of those who may join the delta; no erased user may."""
+        is_there = np.array([user_id not in self.erased for user_id in user_ids], dtype=bool)
+        is_new = is_there & (self.delta.slots_of(user_ids) < 0)
+        has_room = np.cumsum(is_new) <= users_max - self.delta.num_users
+        return np.flatnonzero(is_there & (~is_new | has_room))
 
     def carrying(self, before: "Population") -> "Population":
         """Return this population, of a build just loaded, with what an earlier one knows beyond.
@@ -275,14 +282,6 @@ class Population:
         value_M[~is_added_M] = main_N[rows_M[~is_added_M]]
         value_M[is_added_M] = added_S[rows_M[is_added_M] - self.first_slot]
         return value_M
-
-    def _admitted(self, user_ids: Sequence[str], users_max: int) -> tuple[Rows, int]:
-        """Return the places of those who may join the delta, and how many find no room."""
-        is_there = np.array([user_id not in self.erased for user_id in user_ids], dtype=bool)
-        is_new = is_there & (self.delta.slots_of(user_ids) < 0)
-        has_room = np.cumsum(is_new) <= users_max - self.delta.num_users
-        is_admitted = is_there & (~is_new | has_room)
-        return np.flatnonzero(is_admitted), int(is_there.sum() - is_admitted.sum())
 
     def _adding(self, users: pa.Table, vectors_MD: Vectors, seen_us_M: Rows) -> "Population":
         """Return this population with users in the delta and hidden in the build."""

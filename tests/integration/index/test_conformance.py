@@ -384,7 +384,7 @@ def changed_population(build: Build) -> Population:
     population = Population.of(build).with_labels(
         pa.Table.from_pylist(relabelled, schema=CHANGES_SCHEMA)
     )
-    population, _ = population.with_changed(arrived, users_max=1_000)
+    population = population.with_changed(arrived, users_max=1_000)
     return population.without_users(map_names(list(range(2, 600, 3))))
 
 

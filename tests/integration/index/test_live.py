@@ -60,11 +60,14 @@ class Erasures:
 
 
 def live_service(
-    workspace: Workspace, clock: Clock | None = None, erasures: Erasures | None = None
+    workspace: Workspace,
+    clock: Clock | None = None,
+    erasures: Erasures | None = None,
+    config: IndexConfig | None = None,
 ) -> LiveService:
     return LiveService(
         workspace,
-        IndexConfig(),
+        config or IndexConfig(),
         read_erased=erasures or Erasures(),
         open_service=lambda where, build_id, config: open_fake_service(where, build_id, config),
         clock=clock or Clock(),
@@ -485,7 +488,31 @@ def test_more_users_than_there_is_room_for_are_told(workspace: Workspace) -> Non
     assert live.status().num_left_out == 1
     assert not is_known(live, 101)
     assert live.apply(changed_users([3, 100], seen_at=NOW, seed=6)) == 0
+    assert live.status().num_left_out == 1  # the other is still left out
+    assert live.admit([user_name(number) for number in (3, 102, 100)]) == [
+        user_name(3),
+        user_name(100),
+    ]
+    assert live.status().num_left_out == 2
+    publish_day(workspace, 1)
+    assert live.refresh()
     assert live.status().num_left_out == 0
+
+
+def test_who_is_erased_or_finds_room_is_left_out_no_longer(workspace: Workspace) -> None:
+    erasures = Erasures()
+    live = live_service(workspace, erasures=erasures, config=IndexConfig(delta_users_max=1))
+    publish_day(workspace, 0)
+    live.refresh()
+    assert live.apply(changed_users([100, 101, 102], seen_at=NOW)) == 2
+    erasures.add(101)
+    live.follow_erasures()
+    assert live.status().num_left_out == 1
+    gone = replace(changed_users([], seen_at=NOW), gone=frozenset([user_name(100)]))
+    live.apply(gone)
+    assert live.apply(changed_users([102], seen_at=NOW)) == 0
+    assert live.status().num_left_out == 0
+    assert is_known(live, 102)
 
 
 def test_users_of_another_encoder_are_refused(workspace: Workspace) -> None:

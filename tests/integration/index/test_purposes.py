@@ -188,7 +188,7 @@ def test_users_who_came_since_are_compared_by_the_purpose_too(
     service = open_fake_service(workspace, config=config)
     came = build_input(STORED).users.select(SEEN_SCHEMA.names).slice(num_built).cast(SEEN_SCHEMA)
     changed = ChangedUsers(came, STORED[num_built:], SPACE_ID, NOW)
-    population, _ = service.population.with_changed(changed, users_max=100)
+    population = service.population.with_changed(changed, users_max=100)
     penalty = np.zeros(NUM_USERS, dtype=np.float32)
     if hub_correction:
         entries = group_identical(OTHER[:num_built])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.answers import UserProfile
 from index.arrivals import Arrivals
 from index.config import IndexConfig
 from index.live import LiveService
@@ -24,19 +25,23 @@ from tests.integration.jobs.test_rebuild import some_users, write_events
 SEEN_WITHIN_SECONDS = 5.0
 DEADLINE_SECONDS = 30.0
 LATER = [("2025-06-20T10:00:00Z", "chat"), ("2025-06-20T10:05:00Z", "trade")]
+EVEN_LATER = [("2025-06-21T10:00:00Z", "chat"), ("2025-06-21T10:05:00Z", "trade")]
+LAST = [("2025-06-22T10:00:00Z", "chat")]
 
 
-def followed(root: Path) -> tuple[LiveService, Arrivals]:
+def followed(root: Path, *, config: IndexConfig | None = None) -> tuple[LiveService, Arrivals]:
     workspace = Workspace.open(root)
     database = Database(workspace.ops_url)
     read_labels = LabelChanges(database, clock=utc_now).read
-    live = LiveService(workspace, IndexConfig(), read_labels=read_labels)
+    live = LiveService(workspace, config or IndexConfig(), read_labels=read_labels)
     assert live.refresh(), live.status()
     return live, Arrivals(workspace, database, live)
 
 
-def add_events(root: Path, name: str, user_ids: list[str]) -> None:
-    rows = [(user_id, ts, kind) for user_id in user_ids for ts, kind in LATER]
+def add_events(
+    root: Path, name: str, user_ids: list[str], *, at: list[tuple[str, str]] = LATER
+) -> None:
+    rows = [(user_id, ts, kind) for user_id in user_ids for ts, kind in at]
     invoke("ingest", "events", write_events(root / f"{name}.csv", rows), "-w", root)
 
 
@@ -107,6 +112,26 @@ def test_newcomers_are_served_a_bounded_number_at_a_time(
     _, arrivals = followed(workspace)
     add_events(workspace, "many", [f"newcomer-{number}" for number in range(5)])
     assert [arrivals.poll() for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_users_served_beside_the_build_change_where_there_is_no_room_for_others(
+    workspace: Path,
+) -> None:
+    invoke("rebuild", "-w", workspace)
+    live, arrivals = followed(workspace, config=IndexConfig(delta_users_max=1))
+    add_events(workspace, "first", ["zoe"])
+    assert arrivals.poll() == 1
+    before = live.current().profile("zoe")
+    assert isinstance(before, UserProfile)
+    add_events(workspace, "second", ["adam", "bea", "zoe"], at=EVEN_LATER)
+    assert arrivals.poll() == 1
+    after = live.current().profile("zoe")
+    assert isinstance(after, UserProfile)
+    assert after.num_events == before.num_events + len(EVEN_LATER)
+    assert live.status().num_left_out == 2
+    add_events(workspace, "third", ["zoe"], at=LAST)
+    assert arrivals.poll() == 1
+    assert live.status().num_left_out == 2
 
 
 def test_new_users_and_labels_are_seen_by_a_running_service(

@@ -207,8 +207,7 @@ class LiveChanges(RuleBasedStateMachine):
             }
         )
         changed = ChangedUsers(users, chosen, SPACE_ID, seen_at)
-        population, num_left_out = self.service.population.with_changed(changed, users_max=1_000)
-        assert num_left_out == 0
+        population = self.service.population.with_changed(changed, users_max=1_000)
         self.become(population)
         before = list(self.oracle.values())
         for user_id, vector_D in zip(ids, chosen, strict=True):
@@ -244,7 +243,7 @@ class LiveChanges(RuleBasedStateMachine):
         nothing = np.empty((0, DIM), dtype=np.float32)
         nobody = SEEN_SCHEMA.empty_table()
         changed = ChangedUsers(nobody, nothing, SPACE_ID, seen_at, frozenset([user_id]))
-        self.become(self.service.population.with_changed(changed, users_max=1_000)[0])
+        self.become(self.service.population.with_changed(changed, users_max=1_000))
         self.oracle.pop(user_id, None)
         if user_id not in self.erased:
             self.came[user_id] = None, seen_at
