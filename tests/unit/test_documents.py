@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,32 @@ def test_every_module_of_the_code_map_exists() -> None:
 def test_decisions_are_numbered_without_a_gap() -> None:
     numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "adr").glob("*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize(
+    ("rebuild_status", "prune_status", "expected"), [(0, 0, 0), (3, 0, 3), (0, 1, 1)]
+)
+def test_the_nightly_job_prunes_and_ends_with_the_status_of_the_rebuild(
+    tmp_path: Path, rebuild_status: int, prune_status: int, expected: int
+) -> None:
+    """Without it every night adds a build, refused ones too, until the volume is full."""
+    manifest = (ROOT / "deploy" / "kubernetes.yaml").read_text()
+    script = re.search(r"command: \[/bin/sh, -c\]\s+args:\s+- (.+)\n", manifest)
+    assert script
+    program = tmp_path / "lookalike"
+    program.write_text(
+        f'#!/bin/sh\necho "$@"\n[ "$1" = rebuild ] && exit {rebuild_status}\nexit {prune_status}\n'
+    )
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script[1]],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["rebuild", "builds prune"]
+    assert done.returncode == expected
 
 
 def test_make_help_lists_every_target_of_the_readme() -> None:

@@ -3,8 +3,11 @@ from html import unescape
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from api.__main__ import _run
 from api.app import create_app
 from index.answers import Freshness
 from index.errors import PurposeUnavailable, RiskUnavailable
@@ -263,6 +266,25 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client: TestClient)
         "https://testserver/sign-in", data={"key": "everything", "form_token": token}
     )
     assert "Secure" in safe.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(("trusted", "is_secure"), [("testclient", True), ("10.0.0.1", False)])
+def test_cookies_are_secure_behind_a_proxy_that_is_trusted_to_end_tls(
+    world: World, monkeypatch: pytest.MonkeyPatch, trusted: str, is_secure: bool
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("uvicorn.run", lambda _, **options: given.update(options))
+    _run(world.services.config, "an application")
+    config = uvicorn.Config("an application", **given)
+    assert config.proxy_headers
+    app: Any = create_app(world.services)
+    behind: Any = ProxyHeadersMiddleware(app, trusted_hosts=config.forwarded_allow_ips)
+
+    answer = TestClient(behind).get("/", headers={"X-Forwarded-Proto": "https"})
+
+    assert ("Secure" in answer.headers["set-cookie"]) == is_secure
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])
