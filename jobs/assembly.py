@@ -6,12 +6,10 @@ embedded in batches. Both go into one mapped file, so memory is bounded by a bat
 Shape key: `N` users, `B` users of a batch, `D` dimensions.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +21,7 @@ from index.build import Build
 from index.vectors import Vectors, row_blocks
 from jobs.errors import LakeMoved
 from jobs.terminal import Progress
+from store.engine import scratch_folder
 from store.errors import LakeEmpty
 from store.labels import LabelView
 from store.lake import EventLake
@@ -79,9 +78,9 @@ def assemble(
     users = lake.users(as_of=as_of, cutoffs=labels.cutoffs())
     if not users.num_rows:
         raise LakeEmpty(f'no events before {as_of}; run "lookalike ingest events"')
-    with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix="vectors-") as folder:
+    with scratch_folder(workspace, prefix="vectors-") as folder:
         vectors_ND = np.lib.format.open_memmap(
-            Path(folder, "vectors.npy"), "w+", np.float32, (users.num_rows, embedder.dim)
+            folder / "vectors.npy", "w+", np.float32, (users.num_rows, embedder.dim)
         )
         missing = _take_over(users, vectors_ND, embedder.space_id, reusable)
         if len(missing):

@@ -9,6 +9,7 @@ from index.forgetting import forget_in_builds
 from index.milvus.collections import collections_of
 from jobs.settings import Settings
 from store.database import Database
+from store.engine import remove_abandoned_scratch
 from store.erasures import ErasureReceipt, erase_users
 from store.workspace import Workspace
 
@@ -62,6 +63,7 @@ def run(
     """
     database = Database(workspace.ops_url)
     database.migrate()
+    remove_abandoned_scratch(workspace)  # a killed rebuild may have left vectors there
     receipt = erase_users(workspace, database, user_ids, now=now)
     forgotten = forget_in_builds(
         workspace, receipt.user_ids, collections=collections_of(settings.index)

@@ -5,7 +5,6 @@ what was known before a cut. A task that a workspace has too little for says so,
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from jobs.settings import Settings
 from jobs.terminal import Progress, table
 from store.clock import from_us
 from store.durable import make_writable, write_atomic
+from store.engine import scratch_folder
 from store.labels import LabelStore
 from store.lake import EventLake
 from store.workspace import Workspace
@@ -102,7 +102,7 @@ def run(
     cut_us = find_cut(people, cut, settings.evaluate)
     make_writable(output)
     audit = audit_leaks(lake, labels, people, settings, cut_us=cut_us, progress=progress)
-    with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix="evaluate-") as folder:
+    with scratch_folder(workspace, prefix="evaluate-") as folder:
         trained = train(
             workspace,
             as_of=from_us(cut_us),
@@ -110,7 +110,7 @@ def run(
             seed=settings.evaluate.seed,
             config=settings.embedder,
             schema_config=settings.schema_,
-            models_dir=Path(folder),
+            models_dir=folder,
             now=now,
             progress=progress,
         )

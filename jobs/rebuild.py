@@ -18,6 +18,7 @@ from jobs.staging import Staged, stage
 from jobs.terminal import Progress, table
 from store.database import Database
 from store.durable import make_writable
+from store.engine import remove_abandoned_scratch
 from store.erasures import erased_users
 from store.workspace import Workspace
 
@@ -91,6 +92,7 @@ def run(
         MilvusError: If the vectors are to be in Milvus, and can't be published there.
     """
     make_writable(workspace.builds_dir)
+    remove_abandoned_scratch(workspace)
     database = Database(workspace.ops_url)
     database.migrate()
     staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)

@@ -18,7 +18,6 @@ from store.errors import EngineFailed, WorkspaceBusy
 from store.locks import exclusive_lock
 from store.workspace import Workspace
 
-_SCRATCH_PREFIX = "query-"
 _LOCK_NAME = ".lock"
 _YOUNG_SECONDS = 600
 
@@ -35,7 +34,7 @@ def query_engine(
         EngineFailed: If a query runs out of memory or disk, or fails in another way that the
             block does not handle itself.
     """
-    with _scratch_folder(workspace) as scratch:
+    with scratch_folder(workspace, prefix="query-") as scratch:
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -62,18 +61,18 @@ def query_engine(
 
 
 @contextmanager
-def _scratch_folder(workspace: Workspace) -> Iterator[Path]:
+def scratch_folder(workspace: Workspace, *, prefix: str) -> Iterator[Path]:
     """Make a folder, locked as long as it is in use, so that abandoned ones can be told."""
     workspace.temporary_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix=_SCRATCH_PREFIX) as name:
+    with tempfile.TemporaryDirectory(dir=workspace.temporary_dir, prefix=prefix) as name:
         scratch = Path(name)
-        with exclusive_lock(scratch / _LOCK_NAME, purpose="query"):
+        with exclusive_lock(scratch / _LOCK_NAME, purpose="compute"):
             yield scratch
 
 
 def remove_abandoned_scratch(workspace: Workspace) -> None:
     """Remove the scratch folders of processes that died; young ones may be just being made."""
-    for lock in workspace.temporary_dir.glob(f"{_SCRATCH_PREFIX}*/{_LOCK_NAME}"):
+    for lock in workspace.temporary_dir.glob(f"*/{_LOCK_NAME}"):
         if time.time() - lock.stat().st_mtime < _YOUNG_SECONDS:
             continue
         try:

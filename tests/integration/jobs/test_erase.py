@@ -1,5 +1,6 @@
 """Erasing through the command line: out of everything, and not back."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,19 @@ def test_an_erased_user_is_gone_from_events_labels_and_builds(
     assert user not in builds[rebuilt]
     assert other in builds[rebuilt]
     assert "has no user" in invoke("search", user, "-w", workspace, status=1)["error"]
+
+
+def test_an_erasure_removes_what_a_killed_job_left_of_users(tmp_path: Path) -> None:
+    root = tmp_path / "workspace"
+    invoke("init", "-w", root)
+    left = [Workspace.open(root).temporary_dir / name for name in ("vectors-a", "evaluate-b")]
+    for folder in left:
+        folder.mkdir()
+        (folder / "vectors.npy").write_bytes(b"of users")
+        (folder / ".lock").touch()
+        os.utime(folder / ".lock", (1, 1))
+    invoke("erase", "somebody", "-w", root)
+    assert not any(folder.exists() for folder in left)
 
 
 def test_an_erased_user_is_not_answered_about_before_the_next_rebuild(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from store.engine import query_engine, remove_abandoned_scratch
+from store.engine import query_engine, remove_abandoned_scratch, scratch_folder
 from store.errors import SettingsInvalid, WorkspaceMissing
 from store.workspace import Workspace
 
@@ -74,13 +74,20 @@ def test_a_database_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path, l
 
 def test_scratch_of_the_dead_is_removed_and_of_the_living_kept(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path)
-    dead, young = (workspace.temporary_dir / f"query-{name}" for name in ("dead", "young"))
-    for folder in (dead, young):
+    dead = [workspace.temporary_dir / f"{kind}-dead" for kind in ("query", "vectors", "evaluate")]
+    young = workspace.temporary_dir / "query-young"
+    for folder in (*dead, young):
         folder.mkdir()
         (folder / ".lock").touch()
-    os.utime(dead / ".lock", (1, 1))
-    with query_engine(workspace, memory_limit_mb=128, threads=1) as (_, living):
-        os.utime(living / ".lock", (1, 1))
+    for folder in dead:
+        os.utime(folder / ".lock", (1, 1))
+    with (
+        query_engine(workspace, memory_limit_mb=128, threads=1) as (_, living),
+        scratch_folder(workspace, prefix="vectors-") as also_living,
+    ):
+        for folder in (living, also_living):
+            os.utime(folder / ".lock", (1, 1))
         remove_abandoned_scratch(workspace)
         assert living.is_dir()
+        assert also_living.is_dir()
     assert list(workspace.temporary_dir.iterdir()) == [young]
