@@ -62,7 +62,10 @@ class Questions:
 
     def part(self, num: int) -> "Questions":
         """Return `num` of the queries, evenly spread."""
-        chosen = np.unique(np.linspace(0, len(self.own_Q) - 1, num).astype(np.int64))
+        return self.only(np.unique(np.linspace(0, len(self.own_Q) - 1, num).astype(np.int64)))
+
+    def only(self, chosen: Rows) -> "Questions":
+        """Return some of the queries."""
         return Questions(
             self.query_QD[chosen],
             self.own_Q[chosen],
@@ -297,8 +300,37 @@ class _Tuner:
             is_far = quality.recall[k] < self.config.recall_target - FAR
             if is_far or effort == self.effort_max or reaches(quality, self.config):
                 break
-            effort = min(-(-5 * effort // 4), self.effort_max)
+            enough = self._for_failed(recall, min(-(-5 * effort // 4), self.effort_max), k=k)
+            if enough is None:
+                break
+            effort = enough
         return effort, recall
+
+    def _for_failed(self, recall: Recalls, least: int, *, k: int) -> int | None:
+        """Return the least effort, from `least` on, at which no more queries fail than may.
+
+        Those that failed are few, and asked alone. None where no effort is enough.
+        """
+        failed, effort = self.questions.only(np.flatnonzero(recall < POOR_RECALL)), least
+        num_poor = len(failed.own_Q)
+        while not self._may_fail(num_poor):
+            now = recall_of(self.exact, self.index, failed, k=k, effort=effort)
+            num_poor = int((now < POOR_RECALL).sum())
+            if self._may_fail(num_poor):
+                return effort
+            if effort == self.effort_max:
+                return None
+            effort = min(-(-5 * effort // 4), self.effort_max)
+        return least
+
+    def _may_fail(self, num_poor: int) -> bool:
+        bound = share_upper_bound(
+            num_poor,
+            num=len(self.questions.own_Q),
+            population=self.questions.population,
+            confidence=self.config.confidence,
+        )
+        return bound <= self.config.poor_share_target
 
 
 def microseconds(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> float:

@@ -1,14 +1,17 @@
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from index.approximate import ApproximateIndex
+from index.approximate import ApproximateIndex, ApproximateKind
 from index.config import IndexConfig
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.hubness import hub_penalty
 from index.kinds import build_index
 from index.tuning import DEPTHS, Questions, ask, quality_of, recall_of, tune
-from index.vectors import Floats, Vectors
+from index.vectors import Floats, Neighbors, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
 
 HNSW = IndexConfig(m=8, ef_construction=20, ef_search=8, recall_target=0.9, poor_share_target=0.05)
@@ -75,6 +78,55 @@ def test_effort_is_as_small_as_the_target_allows() -> None:
     easy = HNSW.model_copy(update={"recall_target": 0.0, "poor_share_target": 1.0})
     tuned, _ = tune(exact, graph, questions_of(exact), easy, effort_max=1_024)
     assert tuned.inner.effort == 8
+
+
+@dataclass(frozen=True)
+class ShortSighted:
+    """Right but for one query, which it answers with the worst rows below some effort."""
+
+    exact: ExactIndex
+    hard_D: Vectors
+    needed: int
+    effort: int = 4
+    kind: ApproximateKind = "ivf_flat"
+    refine: int = 1
+
+    @property
+    def num_entries(self) -> int:
+        return self.exact.num_vectors
+
+    @property
+    def dim(self) -> int:
+        return self.exact.dim
+
+    def with_effort(self, effort: int) -> "ShortSighted":
+        return replace(self, effort=effort)
+
+    def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
+        is_hard_Q = (query_QD == self.hard_D).all(axis=1)
+        sees = self.needed <= (self.effort if effort is None else effort)
+        return self.exact.search(
+            np.where(is_hard_Q[:, None] & ~np.bool_(sees), -1, 1) * query_QD, k=k
+        )
+
+    def save(self, directory: Path) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("needed", "least", "most"), [(3, 4, 4), (90, 90, 112), (600, 4, 30)])
+def test_effort_goes_as_far_as_queries_that_fail_need_it(
+    needed: int, least: int, most: int
+) -> None:
+    """However far that is from what the others need; not at all where the limit is nearer."""
+    vectors = unit_vectors(2_000, 8)
+    exact, config = ExactIndex(vectors), HNSW.model_copy(update={"poor_share_target": 0.004})
+    questions = ask(exact, num=1_000, generator=np.random.default_rng(3))
+    index = ApproximateIndex(
+        group_identical(vectors), ShortSighted(exact, questions.query_QD[321], needed)
+    )
+    tuned, quality = tune(exact, index, questions, config, effort_max=500)
+    assert least <= tuned.inner.effort <= most
+    assert quality.num_poor == (0 if needed < 500 else 1)
 
 
 def test_effort_stays_below_its_limit() -> None:
