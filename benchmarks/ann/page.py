@@ -20,6 +20,7 @@ from benchmarks.ann.tables import (
     reasons,
     updates_table,
 )
+from benchmarks.commits import commits
 from benchmarks.encoder.writing import percent
 from store.durable import write_atomic
 
@@ -152,7 +153,7 @@ def _circumstances(result: Result) -> Iterator[str]:
     yield (
         f"{result['config']['repeats']} repeats, seed {result['seed']}, {machine['cores']} cores "
         f"({machine['processor']}), load {result['load_average_before']} before, "
-        f"{str(result['measured_at'])[:10]}, commit `{str(result['commit'])[:12]}`:"
+        f"{str(result['measured_at'])[:10]}, {commits(result)}:"
     )
     yield f"`{runnable(result['command'])}`\n"
 

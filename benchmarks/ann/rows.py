@@ -11,16 +11,16 @@ from typing import Any
 from jobs.errors import UsageError
 from store.durable import write_atomic
 
-WHY_NOT = "why_not"
+WHY_NOT, COMMITS = "why_not", "commits.json"
 
 Row = Mapping[str, Any]
 
 
 class RowStore:
-    """The rows of one data set."""
+    """The rows of one data set, and the commits of the runs that measured some of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, commit: str | None = None) -> None:
+        self._folder, self._commit = folder, commit
 
     def claim(self, identity: Mapping[str, object]) -> None:
         """Remember what is measured.
@@ -42,9 +42,22 @@ class RowStore:
 
     def put(self, section: str, method: str, key: str, row: Row) -> None:
         """Add a row."""
+        known = self.commits()
+        if self._commit not in known:
+            text = json.dumps([*known, self._commit], indent=1)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._folder / COMMITS, text.encode())
         path = self._path(section, method, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, (json.dumps(row, indent=1) + "\n").encode())
+
+    def commits(self) -> list[str | None]:
+        """Return the commits of all runs that added rows, None for one that is not recorded."""
+        path = self._folder / COMMITS
+        if path.exists():
+            found: list[str | None] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        return [None] if any(self._folder.glob("*/*/*.json")) else []
 
     def of(self, section: str, method: str) -> dict[str, Row]:
         """Return the rows of a method, by key."""

@@ -18,6 +18,7 @@ from benchmarks.ann.rows import RowStore
 from benchmarks.ann.sections import measure_sections
 from benchmarks.ann.simulated import embedded_platform
 from benchmarks.ann.sources import Blocks, clustered, read_blocks, sentences
+from benchmarks.commits import commit_facts
 from benchmarks.encoder.positions import SENTENCE_PACKAGE, find_sentence_model
 from benchmarks.encoder.run import named_alone, result_name
 from jobs.errors import UsageError
@@ -42,8 +43,9 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
     methods, written = chosen(config.methods, quick=config.quick), []
     sources = dict(data_sources(config, now=now))
     output.mkdir(parents=True, exist_ok=True)
+    own_commit = commit()
     for name, source in sources.items():
-        store = RowStore(output / "rows" / name)
+        store = RowStore(output / "rows" / name, own_commit)
         store.claim(config.identity() | {"data": name})
         report(f"{name}: vectors, queries and true neighbors")
         data = make_data_set(
@@ -66,7 +68,7 @@ def run(config: BenchmarkConfig, output: Path, *, now: datetime, report: Report)
             "data": name,
             "measured_at": now.isoformat(timespec="seconds"),
             "command": named_alone(command()),
-            "commit": commit(),
+            **commit_facts(own_commit, store.commits()),
             "seed": config.seed,
             "load_average_before": round(load, 2),
             "config": config.model_dump(mode="json", exclude={"data", "texts"}),

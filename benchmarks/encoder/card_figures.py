@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.commits import commits
 from benchmarks.encoder.card_results import (
     LOWER_IS_BETTER,
     METRICS,
@@ -22,7 +23,6 @@ from benchmarks.encoder.card_results import (
 from benchmarks.encoder.scale_render import SLOPES, target_lines
 from benchmarks.encoder.writing import (
     apart_lines,
-    commits,
     interval,
     number,
     percent,

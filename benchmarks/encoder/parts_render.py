@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmarks.commits import commits
 from benchmarks.encoder.writing import (
     APART,
-    commits,
     draws_members_apart,
     signed_interval,
     spread_interval,

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commits import commits
 from benchmarks.encoder.parts_render import parts_lines
 from benchmarks.encoder.scale_render import scale_lines
 from benchmarks.encoder.writing import (
     APART,
-    commits,
     draws_members_apart,
     number,
     signed_interval,

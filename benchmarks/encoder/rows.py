@@ -7,7 +7,7 @@ Shape key: `N` users judged, `Q` users who ask.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,6 @@ class RowStore:
     def _read_arrays(self, path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-
-
-def commit_facts(own: str | None, of_rows: Iterable[str | None]) -> dict[str, object]:
-    """Return the commit of a run for its result, and all where earlier ones measured rows of it."""
-    commits = {own, *of_rows}
-    several = sorted(commits, key=lambda each: each or "")
-    return {"commit": own} | ({"commits": several} if len(several) > 1 else {})
 
 
 def pack_rankings(plain: Ranking, corrected: Ranking) -> Arrays:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks.commits import commit_facts
 from benchmarks.compact import compact
 from benchmarks.encoder.config import BenchmarkConfig
 from benchmarks.encoder.figures import Figures, figures_of
 from benchmarks.encoder.methods import Candidate, Fitted, Unanswerable
 from benchmarks.encoder.registry import CANDIDATES, PARTS, chosen
 from benchmarks.encoder.render import PARTS_THEME, QUALITY, RESULTS_PATTERN, render
-from benchmarks.encoder.rows import Row, RowStore, commit_facts, pack_rankings
+from benchmarks.encoder.rows import Row, RowStore, pack_rankings
 from benchmarks.encoder.studies import Study, open_studies
 from benchmarks.encoder.tasks import Agenda, AnyTask, RiskTask, make_agenda
 from embedder.errors import NotEnoughData

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from benchmarks.commits import commit_facts
 from benchmarks.compact import compact
 from benchmarks.encoder.render import RESULTS_PATTERN, SCALE, render
-from benchmarks.encoder.rows import RowStore, commit_facts
+from benchmarks.encoder.rows import RowStore
 from benchmarks.encoder.run import Report, named_alone, result_name
 from benchmarks.encoder.scale_step import EMBED, ENCODE, FILL, TFIDF, TRAIN
 from embedder.config import EmbedderConfig, Preset

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.encoder.writing import commits, table
+from benchmarks.commits import commits
+from benchmarks.encoder.writing import table
 
 Result = Mapping[str, Any]
 

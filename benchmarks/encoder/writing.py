@@ -52,18 +52,6 @@ def spread_of_seeds(figure: Mapping[str, Any]) -> str:
     return f" ± {number(max(by_seed) - min(by_seed))}" if len(by_seed) > 1 else ""
 
 
-def commits(result: Mapping[str, Any]) -> str:
-    """Write the commit of a result, or all where an earlier one measured some of it."""
-    several = result.get("commits")
-    if several is None:
-        return _commit(result.get("commit"))
-    return f"commits {', '.join(_commit(each).removeprefix('commit ') for each in several)}"
-
-
-def _commit(name: str | None) -> str:
-    return f"commit `{name[:12]}`" if name else "commit not recorded"
-
-
 def draws_members_apart(task: Mapping[str, Any]) -> bool:
     """Tell whether intervals are of before groups were resampled, and groups are asked for."""
     return task.get("name") in OF_GROUPS and task.get("resampled") != "groups"

@@ -67,6 +67,18 @@ def test_speed_is_the_median_over_repeats_and_recall_that_of_the_worst(tmp_path:
     assert second[WHY_NOT] == "it ended with SIGSEGV", "a crash is a row, not a gap"
 
 
+def test_a_run_that_goes_on_tells_the_commits_of_all_that_measured(tmp_path: Path) -> None:
+    RowStore(tmp_path, "a").put("frontier", "graph", "00.k10.0", row(0.9, 1.0))
+    second = RowStore(tmp_path, "b")
+    assert second.commits() == ["a"]
+    for place in range(2):
+        second.put("frontier", "graph", f"01.k10.{place}", row(0.9, 1.0))
+    assert second.commits() == ["a", "b"]
+    (tmp_path / "commits.json").unlink()
+    assert second.commits() == [None]
+    assert RowStore(tmp_path / "new", "c").commits() == []
+
+
 def test_rows_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     store = RowStore(tmp_path)
     store.claim({"seed": 0})

@@ -2,8 +2,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.commits import commits
 from benchmarks.encoder.render import PAGE, RESULTS, RESULTS_PATTERN, latest, render, task_lines
-from benchmarks.encoder.writing import commits
 
 
 def test_the_page_is_what_the_results_say() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.commits import commit_facts
 from benchmarks.encoder.figures import figures_of
 from benchmarks.encoder.methods import Family
 from benchmarks.encoder.rows import (
@@ -13,7 +14,6 @@ from benchmarks.encoder.rows import (
     PLAIN,
     Row,
     RowStore,
-    commit_facts,
     pack_rankings,
     unpack_ranking,
 )
