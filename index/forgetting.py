@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.build import BUILD_ID
+from index.build import BUILD_ID, STAGING_PREFIX
 from index.builds import TRASH_PREFIX, discard
 from index.errors import BuildCorrupt
 from index.milvus.collections import MilvusCollections
@@ -20,10 +20,13 @@ class Forgotten:
     Attributes:
         removed: Builds that are gone, oldest first.
         live_holds: Whether the live build holds one of the users; the next one will not.
+        staged: Folders of builds that are being made, or were given up, and may hold one. The gate
+            lets no build live that does; `prune` removes what nobody has touched for a day.
     """
 
     removed: tuple[str, ...]
     live_holds: bool
+    staged: tuple[str, ...]
 
 
 def forget_in_builds(
@@ -50,7 +53,12 @@ def forget_in_builds(
             path.rename(path.with_name(TRASH_PREFIX + path.name))
     for path in sorted(workspace.builds_dir.glob(f"{TRASH_PREFIX}*")):
         discard(path, collections)
-    return Forgotten(tuple(path.name for path in removed), len(removed) < len(holding))
+    staged = sorted(workspace.builds_dir.glob(f"{STAGING_PREFIX}*"))
+    return Forgotten(
+        tuple(path.name for path in removed),
+        len(removed) < len(holding),
+        tuple(path.name for path in staged if _holds(path, user_ids)),
+    )
 
 
 def _final_builds(workspace: Workspace) -> list[Path]:

@@ -22,11 +22,13 @@ class EraseReport:
         store: What went from the lake and the database.
         builds_removed: Builds that held one of the users and are gone.
         live_build_holds: Whether the live build still does, hidden until the next rebuild.
+        staged_builds: Builds being made, or given up, that may hold one; they never go live so.
     """
 
     store: ErasureReceipt
     builds_removed: tuple[str, ...]
     live_build_holds: bool
+    staged_builds: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON form."""
@@ -34,6 +36,7 @@ class EraseReport:
             **self.store.to_dict(),
             "builds_removed": list(self.builds_removed),
             "live_build_holds": self.live_build_holds,
+            "staged_builds": list(self.staged_builds),
         }
 
     def lines(self) -> list[str]:
@@ -48,6 +51,11 @@ class EraseReport:
             lines.append(
                 "the live build holds them, and services hide them within seconds; "
                 '"lookalike rebuild" removes them from the disk'
+            )
+        if self.staged_builds:
+            lines.append(
+                f"{', '.join(self.staged_builds)} may hold them: a rebuild that runs, and is "
+                'refused, or one that was killed; "lookalike builds prune" removes it after a day'
             )
         return lines
 
@@ -68,4 +76,4 @@ def run(
     forgotten = forget_in_builds(
         workspace, receipt.user_ids, collections=collections_of(settings.index)
     )
-    return EraseReport(receipt, forgotten.removed, forgotten.live_holds)
+    return EraseReport(receipt, forgotten.removed, forgotten.live_holds, forgotten.staged)

@@ -1,6 +1,7 @@
 """Erasing through the command line: out of everything, and not back."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from index.build import STAGING_PREFIX
 from index.builds import list_builds
 from index.users import read_users
 from jobs.simulator.simulation import SimulationReport
@@ -31,16 +33,20 @@ def test_an_erased_user_is_gone_from_events_labels_and_builds(
     old = invoke("rebuild", "-w", workspace)["build_id"]
     live = invoke("rebuild", "-w", workspace)["build_id"]
     user, other = some_users(live_build(workspace), 2)
+    builds = Workspace.open(workspace).builds_dir
+    given_up = builds / f"{STAGING_PREFIX}{old}"
+    shutil.copytree(builds / old, given_up)  # as a killed rebuild leaves it
     receipt = invoke("erase", user, "-w", workspace)
     assert receipt["user_ids"] == [user]
+    assert receipt["staged_builds"] == [given_up.name]
     assert receipt["num_events"] > 0
     assert receipt["builds_removed"] == [old]
     assert receipt["live_build_holds"] is True
     rebuilt = invoke("rebuild", "-w", workspace)["build_id"]
-    builds = ids_of_builds(workspace)
-    assert live not in builds, "a rollback must not bring the user back"
-    assert user not in builds[rebuilt]
-    assert other in builds[rebuilt]
+    users = ids_of_builds(workspace)
+    assert live not in users, "a rollback must not bring the user back"
+    assert user not in users[rebuilt]
+    assert other in users[rebuilt]
     assert "has no user" in invoke("search", user, "-w", workspace, status=1)["error"]
 
 
