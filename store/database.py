@@ -25,6 +25,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 10_000
 _BEGIN = "sqlite_begin"
 DIALECTS = ("sqlite", "postgresql")
+LIBPQ, CONNECT_SECONDS = ("postgresql://", "postgresql+psycopg"), 5
 
 
 class Database:
@@ -109,6 +110,7 @@ def _engine_of(url: str) -> Engine:
             url,
             pool_pre_ping=not url.startswith("sqlite"),
             hide_parameters=True,  # they name users, and errors are logged
+            connect_args={"connect_timeout": CONNECT_SECONDS} if url.startswith(LIBPQ) else {},
         )
     except (NoSuchModuleError, ImportError) as error:
         raise DatabaseError(f"database_url can't be used: {error}") from None

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import threading
 import time
@@ -16,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from store.clock import from_us, to_us
 from store.database import Database
-from store.errors import KeyNameInvalid, KeyNameTaken, KeyUnknown, ScopeUnknown
+from store.errors import DatabaseError, KeyNameInvalid, KeyNameTaken, KeyUnknown, ScopeUnknown
 from store.tables import api_keys
 
 EVERYTHING = "*"
@@ -37,6 +38,11 @@ SCOPES = frozenset(
 _PREFIX = "lk_"
 _SECRET_BYTES = 32
 _NAME_CHARS_MAX = 200
+
+RETRY_SECONDS, OUTAGE_SECONDS = 5.0, 60.0
+"""Between two tries while the database fails, and how long keys outlive it."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ class KeyRing:
     """Checks secrets against the keys in force, reread every few seconds; safe between threads.
 
     All keys are held, never single answers: guessed secrets can't fill the memory, nor reach the
-    database more often.
+    database more often. While the database fails, the keys read last are in force for a minute: as
+    long as the audit of reads bridges it, a short outage costs no answer.
     """
 
     def __init__(
@@ -125,7 +132,7 @@ class KeyRing:
         self._clock = clock
         self._lock = threading.Lock()
         self._keys: Sequence[tuple[str, Key]] = ()
-        self._read_at = float("-inf")
+        self._read_at = self._tried_at = float("-inf")
 
     def check(self, secret: str) -> Key | None:
         """Return the key of this secret; None if there is none in force.
@@ -145,14 +152,24 @@ class KeyRing:
 
     def _current(self) -> Sequence[tuple[str, Key]]:
         with self._lock:
-            if self._clock() - self._read_at >= self._refresh_seconds:
-                with self._database.read() as connection:
-                    rows = connection.execute(
-                        select(api_keys).where(api_keys.c.revoked_at_us.is_(None))
-                    ).all()
-                self._keys = [(row.secret_sha256, _to_key(row)) for row in rows]
-                self._read_at = self._clock()
+            now = self._clock()
+            is_failing = self._tried_at > self._read_at
+            if now - self._tried_at >= (RETRY_SECONDS if is_failing else self._refresh_seconds):
+                self._tried_at = now
+                try:
+                    self._keys = self._read()
+                    self._read_at = self._tried_at
+                except DatabaseError as error:
+                    if now - self._read_at > OUTAGE_SECONDS:
+                        self._tried_at = self._read_at  # so that every request tells it
+                        raise
+                    _log.warning("the keys can't be read again: %s", error)
             return self._keys
+
+    def _read(self) -> Sequence[tuple[str, Key]]:
+        statement = select(api_keys).where(api_keys.c.revoked_at_us.is_(None))
+        with self._database.read() as connection:
+            return [(row.secret_sha256, _to_key(row)) for row in connection.execute(statement)]
 
 
 def _digest(secret: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from store.database import Database
-from store.errors import KeyNameInvalid, KeyNameTaken, KeyUnknown, ScopeUnknown
+from store.errors import DatabaseError, KeyNameInvalid, KeyNameTaken, KeyUnknown, ScopeUnknown
 from store.keys import SCOPES, KeyRing, create_key, list_keys, revoke_key
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -71,6 +71,37 @@ def test_a_revoked_key_stops_within_the_refresh_time(database: Database) -> None
     revoke_key(database, "robot", now=NOW)
     (key,) = list_keys(database)
     assert key.revoked_at == NOW
+
+
+def test_keys_outlive_an_outage_of_the_database_for_a_minute(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    ring = KeyRing(database, refresh_seconds=2, clock=clock)
+    secret = create_key(database, "robot", ["*"], now=NOW)
+    tries = []
+
+    def away() -> None:
+        tries.append(clock.seconds)
+        raise DatabaseError("no route to host")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "read", away)
+        with pytest.raises(DatabaseError, match="no route"):
+            ring.check(secret)  # no keys were ever read
+    key = ring.check(secret)
+    tries.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "read", away)
+        for clock.seconds in (10.0, 11.0, 14.9, 15.0, 40.0):
+            assert ring.check(secret) == key
+        assert tries == [10.0, 15.0, 40.0], "a database that is away is not asked at each request"
+        clock.seconds = 60.1
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="no route"):
+                ring.check(secret)
+    revoke_key(database, "robot", now=NOW)
+    assert ring.check(secret) is None, "once it is back, what it says counts at once"
 
 
 def test_guesses_do_not_reach_the_database(database: Database) -> None:
