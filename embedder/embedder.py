@@ -168,11 +168,5 @@ def bounded_runs(
     sizes: np.ndarray[Any, np.dtype[np.int64]],
 ) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     """Cut users into consecutive runs of at most `EVENTS_AT_ONCE` events (or one user)."""
-    ends = np.cumsum(sizes)
-    runs, first = [], 0
-    while first < len(sizes):
-        before = ends[first - 1] if first else 0
-        last = max(int(np.searchsorted(ends, before + EVENTS_AT_ONCE, side="right")), first + 1)
-        runs.append(np.arange(first, last, dtype=np.int64))
-        first = last
-    return runs
+    offsets = np.append(0, np.cumsum(sizes))
+    return event_chunks(offsets, most_events=EVENTS_AT_ONCE, most_users=max(len(sizes), 1))

@@ -238,12 +238,14 @@ def user_chunks(num_users: int) -> list[Int64s]:
     ]
 
 
-def event_chunks(offsets: Int64s) -> list[Int64s]:
-    """Cut users into runs of at most `USERS_AT_ONCE`, and of `EVENTS_AT_ONCE` or one user."""
+def event_chunks(
+    offsets: Int64s, *, most_events: int = EVENTS_AT_ONCE, most_users: int = USERS_AT_ONCE
+) -> list[Int64s]:
+    """Cut users into consecutive runs of so many at most, and of so many events or one user."""
     runs, first, num_users = [], 0, len(offsets) - 1
     while first < num_users:
-        fits = int(np.searchsorted(offsets, offsets[first] + EVENTS_AT_ONCE, side="right")) - 1
-        last = min(max(fits, first + 1), first + USERS_AT_ONCE, num_users)
+        fits = int(np.searchsorted(offsets, offsets[first] + most_events, side="right")) - 1
+        last = min(max(fits, first + 1), first + most_users, num_users)
         runs.append(np.arange(first, last, dtype=np.int64))
         first = last
     return runs
