@@ -45,8 +45,9 @@ def later_users(world: World) -> pa.Table:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def first() -> World:
+    """Return users anew for each test: every table takes draws of theirs."""
     return make_world(500, 1)
 
 
@@ -131,8 +132,11 @@ def test_a_training_reads_columns_that_only_some_files_have(tmp_path: Path, firs
 def test_users_whose_numbers_have_become_text_are_judged_beside_simple_methods(
     tmp_path: Path, first: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flags and numbers come as text from the cut on: everyone is judged nonetheless."""
-    monkeypatch.setenv("LOOKALIKE_EVALUATE__ACKNOWLEDGED_LEAKS", '["size"]')
+    """Flags and numbers come as text from the cut on: everyone is judged nonetheless.
+
+    The planted kind differs in types and sizes by so much that either is a sign to the audit.
+    """
+    monkeypatch.setenv("LOOKALIKE_EVALUATE__ACKNOWLEDGED_LEAKS", '["event_type", "size"]')
     root, later = tmp_path / "workspace", make_world(200, 2)
     later = later.at(later.ts_E + 60 * DAY)
     everyone = np.ones(200, dtype=np.bool_)
