@@ -40,7 +40,7 @@ from index.errors import (
     RiskUnavailable,
     SpaceMismatch,
 )
-from store.errors import StoreError
+from store.errors import DatabaseError, StoreError
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,9 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     ),
     EmbedderError: _EMBEDDER,
     StoreError: _STORE,
+    DatabaseError: ProblemKind(
+        503, "database-unavailable", "The operational database can't answer", 5, _OPERATOR
+    ),
 }
 
 

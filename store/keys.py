@@ -117,7 +117,8 @@ class KeyRing:
 
     All keys are held, never single answers: guessed secrets can't fill the memory, nor reach the
     database more often. While the database fails, the keys read last are in force for a minute: as
-    long as the audit of reads bridges it, a short outage costs no answer.
+    long as the audit of reads bridges it, a short outage costs no answer. It is asked again five
+    seconds after it failed, so that not each request waits for as long as a connection may take.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class KeyRing:
         self._lock = threading.Lock()
         self._keys: Sequence[tuple[str, Key]] = ()
         self._read_at = self._tried_at = float("-inf")
+        self._failure: DatabaseError | None = None
 
     def check(self, secret: str) -> Key | None:
         """Return the key of this secret; None if there is none in force.
@@ -153,17 +155,16 @@ class KeyRing:
     def _current(self) -> Sequence[tuple[str, Key]]:
         with self._lock:
             now = self._clock()
-            is_failing = self._tried_at > self._read_at
-            if now - self._tried_at >= (RETRY_SECONDS if is_failing else self._refresh_seconds):
+            if now - self._tried_at >= (RETRY_SECONDS if self._failure else self._refresh_seconds):
                 self._tried_at = now
                 try:
                     self._keys = self._read()
-                    self._read_at = self._tried_at
+                    self._read_at, self._failure = now, None
                 except DatabaseError as error:
-                    if now - self._read_at > OUTAGE_SECONDS:
-                        self._tried_at = self._read_at  # so that every request tells it
-                        raise
-                    _log.warning("the keys can't be read again: %s", error)
+                    self._failure, self._tried_at = error, self._clock()
+                    _log.warning("the keys can't be read: %s", error)
+            if self._failure is not None and now - self._read_at > OUTAGE_SECONDS:
+                raise DatabaseError(str(self._failure)) from self._failure
             return self._keys
 
     def _read(self) -> Sequence[tuple[str, Key]]:

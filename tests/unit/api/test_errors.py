@@ -11,6 +11,7 @@ import index.errors
 import store.errors
 from api.errors import INTERNAL, PROBLEMS, problem_kind
 from index.errors import RequestError
+from store.errors import DatabaseError
 
 MODULES = (api.errors, embedder.errors, index.errors, store.errors)
 
@@ -51,6 +52,13 @@ def test_one_slug_names_one_kind_of_problem() -> None:
     kinds = set(PROBLEMS.values())
 
     assert len({kind.slug for kind in kinds - {INTERNAL}}) == len(kinds - {INTERNAL})
+
+
+def test_a_database_that_is_away_is_no_failure_of_the_service() -> None:
+    kind = problem_kind(DatabaseError)
+
+    assert (kind.status, kind.slug) == (503, "database-unavailable")
+    assert kind.detail is not None, "the driver's message is for the operator"
 
 
 def test_an_exception_of_others_is_internal() -> None:
