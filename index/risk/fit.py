@@ -178,7 +178,7 @@ def fit_bands(
     log_odds: Floats,
     voters: PolicyVoters,
     config: RiskConfig,
-    thinning: float = 1.0,
+    thinning: float,
 ) -> tuple[Bands, dict[str, PolicyBand]]:
     """Return the bands of everyone and of policies, proven on looks at events enough for them.
 
@@ -195,7 +195,9 @@ def fit_bands(
     )
     demanded = config.likely_precision_by_policy
     num_events_L = num_events_Q[chosen]
-    return bands, fit_policy_bands(demanded, voters, judged, num_events_L, log_odds, thinning)
+    return bands, fit_policy_bands(
+        demanded, voters, judged, num_events_L, log_odds, thinning=thinning
+    )
 
 
 def stack_examples(

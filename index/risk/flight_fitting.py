@@ -115,7 +115,7 @@ def fit_flight(
     rates: RingRates,
     config: RiskConfig,
     *,
-    thinning: float = 1.0,
+    thinning: float,
 ) -> FittedFlight | None:
     """Fit on looks at held-out users; None where too few of a class lived to be looked at.
 

@@ -176,7 +176,8 @@ def fit_policy_bands(
     looks: StackExamples,
     num_events_L: Int64s,
     log_odds_L: Floats,
-    thinning: float = 1.0,
+    *,
+    thinning: float,
 ) -> dict[str, PolicyBand]:
     """Choose a threshold for each policy that demands a precision of its own.
 

@@ -98,7 +98,7 @@ def looks(
 def test_each_policy_proves_its_own_precision_on_its_own_users() -> None:
     """Spam is told less well than bots, so its threshold is earned apart from theirs."""
     given = looks(900, 900, spam_share=0.93)
-    bands = fit_policy_bands({"spam": 0.8, "bot": 0.99}, voters(), *given)
+    bands = fit_policy_bands({"spam": 0.8, "bot": 0.99}, voters(), *given, thinning=1.0)
     (seen, _, log_odds), user = given, given[0].user_Q
     is_violator = seen.is_violator
     for name, mine in (("spam", user < 900), ("bot", user >= 900)):
@@ -114,7 +114,7 @@ def test_each_policy_proves_its_own_precision_on_its_own_users() -> None:
 def test_too_few_of_a_policy_take_the_threshold_of_everyone_at_its_own_precision() -> None:
     """Not the looser one that others have: that would promise what nobody asked for."""
     given = looks(40, 2000, spam_share=1.0)
-    band = fit_policy_bands({"spam": 0.99}, voters(), *given)["spam"]
+    band = fit_policy_bands({"spam": 0.99}, voters(), *given, thinning=1.0)["spam"]
     seen, _, log_odds = given
     assert band.fitted_on == "everyone"
     assert band.likely == likely_from(log_odds, seen.is_violator, seen.user_Q, precision=0.99)
@@ -122,7 +122,8 @@ def test_too_few_of_a_policy_take_the_threshold_of_everyone_at_its_own_precision
 
 
 def test_a_policy_nobody_is_like_falls_back_and_says_so() -> None:
-    band = fit_policy_bands({"typo": 0.95}, voters(), *looks(500, 500, spam_share=1.0))["typo"]
+    given = looks(500, 500, spam_share=1.0)
+    band = fit_policy_bands({"typo": 0.95}, voters(), *given, thinning=1.0)["typo"]
     assert (band.fitted_on, band.num_users) == ("everyone", 0)
     assert "only 0 held-out users" in band.note
 
@@ -130,7 +131,7 @@ def test_a_policy_nobody_is_like_falls_back_and_says_so() -> None:
 def test_enough_users_without_proof_make_nobody_likely() -> None:
     """That is no lack of users but a finding, and the threshold of others would hide it."""
     given = looks(900, 900, spam_share=0.5)
-    band = fit_policy_bands({"spam": 0.99}, voters(), *given)["spam"]
+    band = fit_policy_bands({"spam": 0.99}, voters(), *given, thinning=1.0)["spam"]
     assert (band.fitted_on, band.likely) == ("policy", None)
     assert "nobody is likely" in band.note
 
@@ -151,7 +152,7 @@ def test_bands_are_named_by_the_threshold_of_each_user() -> None:
 
 def test_without_own_precisions_nothing_is_searched_and_one_rule_holds() -> None:
     given = looks(50, 50, spam_share=1.0)
-    assert fit_policy_bands({}, voters(), *given) == {}
+    assert fit_policy_bands({}, voters(), *given, thinning=1.0) == {}
     rows = random_unit(np.random.default_rng(2), 3, 8)
     bare = PolicyBands.none(36)
     assert bare.of(voters().references, rows, np.full(3, 7), np.full(3, -1)) == [None] * 3
