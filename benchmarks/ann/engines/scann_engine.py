@@ -32,10 +32,11 @@ class ScannEngine:
         builder = builder.score_ah(
             DIMS_PER_BLOCK, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD
         )
-        builder.reorder(100).build().serialize(str(folder))
+        # What it writes names its files as the folder was called, and is read from there.
+        builder.reorder(100).build().serialize(str(folder.resolve()))
 
     def load(self, folder: Path, params: Params, *, threads: int) -> None:
-        self._index: Any = scann_ops_pybind.load_searcher(str(folder))
+        self._index: Any = scann_ops_pybind.load_searcher(str(folder.resolve()))
         self._index.set_num_threads(threads)
         self._threads = threads
 
