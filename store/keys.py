@@ -140,6 +140,9 @@ class KeyRing:
         """Return the key of this secret; None if there is none in force.
 
         Every key is compared in constant time, so the answer's delay tells nothing of a hash.
+
+        Raises:
+            DatabaseError: If no keys could be read for longer than they outlive the database.
         """
         digest = _digest(secret)
         found = None
@@ -149,7 +152,11 @@ class KeyRing:
         return found
 
     def find(self, name: str) -> Key | None:
-        """Return the key of this name; None if there is none in force."""
+        """Return the key of this name; None if there is none in force.
+
+        Raises:
+            DatabaseError: As in `check`.
+        """
         return next((key for _, key in self._current() if key.name == name), None)
 
     def _current(self) -> Sequence[tuple[str, Key]]:
