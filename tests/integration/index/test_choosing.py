@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from index.approximate import ApproximateIndex
 from index.build import load_build, write_build
 from index.choosing import Chosen, choose_index
 from index.config import GateConfig, IndexConfig
@@ -15,6 +16,7 @@ from store.workspace import Workspace
 from tests.index_fakes import NOW, build_input, clustered_vectors, unit_vectors
 
 QUICK = IndexConfig(exact_up_to=0, exact_budget_ms=0, tuning_queries=400, poor_share_target=0.02)
+EXACT_US = 5_000.0
 
 
 def choose(vectors: Vectors, config: IndexConfig) -> Chosen:
@@ -41,22 +43,46 @@ def test_exact_search_is_taken_while_it_is_enough(config: IndexConfig, reason: s
     assert chosen.choice.candidates == ()
 
 
-def test_where_exact_search_is_slow_the_quickest_that_reaches_is_taken() -> None:
+@pytest.mark.parametrize(
+    ("taken_us", "tried", "taken"),
+    [
+        ({"ivf_rabitq": 400.0}, ["ivf_rabitq"], "ivf_rabitq"),
+        ({"ivf_rabitq": 700.0, "hnsw": 300.0}, ["ivf_rabitq", "hnsw"], "hnsw"),
+        ({"ivf_rabitq": 700.0, "hnsw": 900.0}, ["ivf_rabitq", "hnsw"], "ivf_rabitq"),
+        ({"ivf_rabitq": 5_100.0, "hnsw": 5_200.0}, ["ivf_rabitq", "hnsw"], None),
+    ],
+    ids=["no other is tried", "the other is quicker", "the first is quicker", "exact is quicker"],
+)
+def test_where_exact_search_is_slow_the_quickest_that_reaches_is_taken(
+    taken_us: dict[str, float],
+    tried: list[str],
+    taken: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock is ours here: what another process does must not decide."""
+
+    def told(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> float:
+        return EXACT_US if isinstance(index, ExactIndex) else taken_us[index.inner.kind]
+
+    monkeypatch.setattr("index.choosing.microseconds", told)
     basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 8)))
     vectors = (unit_vectors(12_000, 8) @ basis.T).astype(np.float32)
     chosen = choose(vectors, changed(recall_target=0.9))
+    assert [one.kind for one in chosen.choice.candidates] == tried
+    assert chosen.choice.exact_milliseconds == EXACT_US / 1e3
+    for candidate in chosen.choice.candidates:
+        assert candidate.reached
+        assert candidate.recall_at_10 > candidate.recall_at_10_bound >= 0.9
+        assert candidate.recall_at_100 > candidate.recall_at_100_bound >= 0.9
+        assert candidate.poor_share_bound <= 0.02
+        assert candidate.microseconds == taken_us[candidate.kind]
+    if taken is None:
+        assert chosen.approximate is None
+        return
     assert chosen.approximate is not None
-    reached = [one for one in chosen.choice.candidates if one.reached]
-    candidate = min(reached, key=lambda one: one.microseconds)
-    assert chosen.choice.candidates[0].kind == "ivf_rabitq"
-    assert chosen.approximate.inner.kind == candidate.kind
-    assert candidate.reached
-    assert candidate.recall_at_10 > candidate.recall_at_10_bound >= 0.9
-    assert candidate.recall_at_100 > candidate.recall_at_100_bound >= 0.9
-    assert candidate.poor_share_bound <= 0.02
-    assert chosen.choice.exact_milliseconds is not None
-    assert candidate.microseconds < 1e3 * chosen.choice.exact_milliseconds
-    assert (candidate.effort, candidate.refine) == (
+    (candidate,) = (one for one in chosen.choice.candidates if one.kind == taken)
+    assert (candidate.kind, candidate.effort, candidate.refine) == (
+        chosen.approximate.inner.kind,
         chosen.approximate.inner.effort,
         chosen.approximate.inner.refine,
     )
