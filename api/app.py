@@ -26,7 +26,7 @@ from api.routes.builds import build_routes
 from api.routes.neighbors import neighbor_routes
 from api.routes.operations import operation_routes
 from api.routes.risk import risk_routes
-from api.scopes import KEYS_REFRESH_SECONDS
+from api.scopes import KEYS_REFRESH_SECONDS, ServedKeys
 from api.services import Services
 from api.work import WorkPool
 from index.arrivals import Arrivals
@@ -95,7 +95,7 @@ def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfi
             read_erased=ErasedUsers(database).read,
             read_labels=LabelChanges(database, clock=utc_now).read,
         ),
-        keys=KeyRing(database, refresh_seconds=KEYS_REFRESH_SECONDS),
+        keys=ServedKeys(KeyRing(database, refresh_seconds=KEYS_REFRESH_SECONDS)),
         audit=AuditWriter(
             partial(record_all, database),
             rows_max=serve.audit_queue_max,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from api.audit import AuditWriter
 from api.logs import UserHasher
 from api.metrics import ServiceMetrics
+from api.scopes import ServedKeys
 from api.work import WorkPool
 from index.live import LiveService
 from index.milvus.collections import MilvusCollections
 from index.serve_config import ServeConfig
-from store.keys import KeyRing
 from store.workspace import Workspace
 
 
@@ -25,7 +25,7 @@ class Services:
     secret: str
     workspace: Workspace
     live: LiveService
-    keys: KeyRing
+    keys: ServedKeys
     audit: AuditWriter
     work: WorkPool
     metrics: ServiceMetrics

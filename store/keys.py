@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,16 @@ class Key:
     def allows(self, scope: str) -> bool:
         """Return whether the key may do this."""
         return scope in self.scopes or EVERYTHING in self.scopes
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The keys read last, by their hashes, and how reading them went since."""
+
+    keys: Sequence[tuple[str, Key]] = ()
+    read_at: float = float("-inf")
+    tried_at: float = float("-inf")
+    failure: DatabaseError | None = None
 
 
 def create_key(database: Database, name: str, scopes: Collection[str], *, now: datetime) -> str:
@@ -119,6 +129,9 @@ class KeyRing:
     database more often. While the database fails, the keys read last are in force for a minute: as
     long as the audit of reads bridges it, a short outage costs no answer. It is asked again five
     seconds after it failed, so that not each request waits for as long as a connection may take.
+
+    Only `refresh` reads the database. Whoever asks calls it first where `is_due` tells so, and
+    needs not wait for it where `waits` is false.
     """
 
     def __init__(
@@ -132,9 +145,35 @@ class KeyRing:
         self._refresh_seconds = refresh_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._keys: Sequence[tuple[str, Key]] = ()
-        self._read_at = self._tried_at = float("-inf")
-        self._failure: DatabaseError | None = None
+        self._held = _Held()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the keys held are too old, or the database failed a while ago."""
+        held = self._held
+        pause = self._refresh_seconds if held.failure is None else RETRY_SECONDS
+        return self._clock() - held.tried_at >= pause
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to say before `refresh` returns.
+
+        In an outage there is: the keys of its first minute, then that they can't be read.
+        """
+        held = self._held
+        return held.failure is None or self._clock() - held.tried_at > OUTAGE_SECONDS
+
+    def refresh(self) -> None:
+        """Read the keys again if that is due; a failure is remembered, and `check` tells it."""
+        with self._lock:
+            if not self.is_due:
+                return  # another thread was here first
+            now = self._clock()
+            try:
+                self._held = _Held(self._read(), read_at=now, tried_at=now)
+            except DatabaseError as error:
+                _log.warning("the keys can't be read: %s", error)
+                self._held = replace(self._held, tried_at=self._clock(), failure=error)
 
     def check(self, secret: str) -> Key | None:
         """Return the key of this secret; None if there is none in force.
@@ -146,7 +185,7 @@ class KeyRing:
         """
         digest = _digest(secret)
         found = None
-        for stored, key in self._current():
+        for stored, key in self._in_force():
             if hmac.compare_digest(stored, digest):
                 found = key
         return found
@@ -157,22 +196,13 @@ class KeyRing:
         Raises:
             DatabaseError: As in `check`.
         """
-        return next((key for _, key in self._current() if key.name == name), None)
+        return next((key for _, key in self._in_force() if key.name == name), None)
 
-    def _current(self) -> Sequence[tuple[str, Key]]:
-        with self._lock:
-            now = self._clock()
-            if now - self._tried_at >= (RETRY_SECONDS if self._failure else self._refresh_seconds):
-                self._tried_at = now
-                try:
-                    self._keys = self._read()
-                    self._read_at, self._failure = now, None
-                except DatabaseError as error:
-                    self._failure, self._tried_at = error, self._clock()
-                    _log.warning("the keys can't be read: %s", error)
-            if self._failure is not None and now - self._read_at > OUTAGE_SECONDS:
-                raise DatabaseError(str(self._failure)) from self._failure
-            return self._keys
+    def _in_force(self) -> Sequence[tuple[str, Key]]:
+        held = self._held
+        if held.failure is not None and self._clock() - held.read_at > OUTAGE_SECONDS:
+            raise DatabaseError(str(held.failure)) from held.failure
+        return held.keys
 
     def _read(self) -> Sequence[tuple[str, Key]]:
         statement = select(api_keys).where(api_keys.c.revoked_at_us.is_(None))

@@ -44,7 +44,7 @@ class PageRoute(Route):
         sessions = Sessions(
             services.secret, int(services.config.session_hours * 3_600), services.keys
         )
-        call.context.key = sessions.signed_in(call)
+        call.context.key = await sessions.signed_in(call)
         try:
             return await self._handler(call, sessions)
         except (ApiError, IndexingError) as error:

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import FormForged
-from store.keys import Key, KeyRing
+from api.scopes import ServedKeys
+from store.keys import Key
 
 SESSION_COOKIE: Final = "lookalike_session"
 FORM_COOKIE: Final = "lookalike_form"
@@ -26,9 +27,9 @@ class Sessions:
 
     secret: str
     seconds: int
-    keys: KeyRing
+    keys: ServedKeys
 
-    def signed_in(self, request: Request) -> Key | None:
+    async def signed_in(self, request: Request) -> Key | None:
         """Return the key that this browser signed in with, if the session is still good."""
         try:
             name = self._sessions.loads(
@@ -36,7 +37,7 @@ class Sessions:
             )
         except BadSignature:
             return None
-        return self.keys.find(name)
+        return await self.keys.find(name)
 
     def sign_in(self, request: Request, response: Response, key: Key) -> None:
         """Give this browser a session."""

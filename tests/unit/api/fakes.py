@@ -11,6 +11,7 @@ import pyarrow as pa
 from api.audit import AuditWriter
 from api.logs import UserHasher
 from api.metrics import ServiceMetrics
+from api.scopes import ServedKeys
 from api.services import Services
 from api.work import WorkPool
 from index.answers import (
@@ -31,7 +32,7 @@ from index.live import LiveService, LiveStatus
 from index.serve_config import ServeConfig
 from index.vectors import Vectors
 from store.audit import AuditEntry
-from store.keys import Key, KeyRing
+from store.keys import Key
 from store.workspace import Workspace
 
 DIM = 4
@@ -206,10 +207,10 @@ class FakeKeys:
     def __init__(self, keys: Iterable[Key]) -> None:
         self._keys = {key.name: key for key in keys}
 
-    def check(self, secret: str) -> Key | None:
+    async def check(self, secret: str) -> Key | None:
         return self._keys.get(secret)
 
-    def find(self, name: str) -> Key | None:
+    async def find(self, name: str) -> Key | None:
         return self._keys.get(name)
 
     def revoke(self, name: str) -> None:
@@ -249,7 +250,7 @@ def make_world(
         secret="s" * 40,
         workspace=workspace,
         live=cast(LiveService, live),
-        keys=cast(KeyRing, keys),
+        keys=cast(ServedKeys, keys),
         audit=AuditWriter(
             record or audited.extend,
             rows_max=config.audit_queue_max,
