@@ -109,6 +109,12 @@ Sections = Annotated[
 ]
 Queries = Annotated[int, typer.Option(min=100, help="Held-out queries.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Passes over all methods and settings.")]
+Builds = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Indexes that each method builds, one a pass: graphs of several threads differ."
+    ),
+]
 Seconds = Annotated[float, typer.Option(help="Most seconds of one measurement.")]
 BuildSeconds = Annotated[float, typer.Option(help="Most seconds of one build.")]
 Threads = Annotated[
@@ -156,8 +162,9 @@ def ann_command(
     rows_max: RowsMax = None,
     methods: Methods = None,
     sections: Sections = None,
-    queries: Queries = 2_000,
+    queries: Queries = 10_000,
     repeats: Repeats = 3,
+    builds: Builds = 1,
     seconds: Seconds = 20.0,
     build_seconds: BuildSeconds = 7_200.0,
     threads: Threads = None,
@@ -182,6 +189,7 @@ def ann_command(
         "sections": sections,
         "queries": str(queries),
         "repeats": str(repeats),
+        "builds": str(builds),
         "seconds": str(seconds),
         "build-seconds": str(build_seconds),
         "threads": None if threads is None else str(threads),

@@ -19,8 +19,8 @@ from jobs.errors import UsageError
 
 _OPTIONS = (
     *("data", "sizes", "platform_users", "texts", "texts_column", "texts_max", "rows_max"),
-    *("methods", "sections", "queries", "repeats", "seconds", "build_seconds", "threads"),
-    *("memory_mb", "seed", "quick"),
+    *("methods", "sections", "queries", "repeats", "builds", "seconds", "build_seconds"),
+    *("threads", "memory_mb", "seed", "quick"),
 )
 
 
@@ -55,7 +55,8 @@ def _config(options: argparse.Namespace) -> BenchmarkConfig:
         return BenchmarkConfig(**{key: value for key, value in values.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{first['loc'][0]}: {first['msg']}") from error
+        where = "".join(f"{name}: " for name in first["loc"][:1])
+        raise UsageError(f"{where}{first['msg']}") from error
 
 
 def _parse() -> argparse.Namespace:
@@ -74,6 +75,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--sections", type=_words)
     parser.add_argument("--queries", type=int)
     parser.add_argument("--repeats", type=int)
+    parser.add_argument("--builds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--build-seconds", type=float)
     parser.add_argument("--threads", type=int)

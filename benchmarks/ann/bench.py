@@ -102,13 +102,12 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{method.name}.{name}.npy"
 
-    def built(self, method: Method, data: DataSet) -> Path | None:
+    def built(self, method: Method, data: DataSet, number: int = 0) -> Path | None:
         """Return the folder of a method's index, built now if it is not there; None on failure."""
-        folder = self.scratch / "built" / data.folder.name / method.name
-        stamp = folder.with_name(f"{method.name}.built")
+        folder, stamp = self._built_files(method, data, number)
         if stamp.exists():
             return folder
-        key = data.folder.name
+        key = build_key(data, number)
         row = self.store.get(BUILD, method.name, key)
         if row is not None and not is_measured(row):
             return None
@@ -123,6 +122,12 @@ class Bench:
         stamp.touch()
         return folder
 
+    def forget_built(self, method: Method, data: DataSet, number: int) -> None:
+        """Remove an index; it is built again where it is asked for."""
+        folder, stamp = self._built_files(method, data, number)
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def measure_in_turns(
         self,
         section: str,
@@ -131,6 +136,7 @@ class Bench:
         *,
         threads: int = 1,
         data: DataSet | None = None,
+        number: int = 0,
         copied: bool = False,
     ) -> None:
         """Run all tasks that have no row yet, method after method.
@@ -141,6 +147,7 @@ class Bench:
             tasks_of: The tasks of a method.
             threads: Threads of each worker.
             data: Built from; the data set itself if absent.
+            number: Of the build; all but the first are removed afterwards.
             copied: Load copies of the indexes, since the tasks change them.
         """
         stored = data or self.data
@@ -154,10 +161,12 @@ class Bench:
             if tasks:
                 open_tasks[method.name] = tasks
         waiting = [method for method in methods if method.name in open_tasks]
-        for group in list(self._groups(waiting, stored)):  # all are built before any is asked
+        groups = list(self._groups(waiting, stored, number))  # all are built before any is asked
+        for group in groups:
             with ExitStack() as stack:
                 desks = [
-                    Desk(self, section, method, stored, threads, copied=copied) for method in group
+                    Desk(self, section, method, stored, threads, number=number, copied=copied)
+                    for method in group
                 ]
                 for desk in desks:
                     stack.callback(desk.close)
@@ -166,6 +175,15 @@ class Bench:
                 for order in sorted(orders):
                     for desk in desks:
                         desk.work([task for task in open_tasks[desk.name] if task.order == order])
+        if number:
+            for method in waiting:
+                self.forget_built(method, stored, number)
+
+    def _built_files(self, method: Method, data: DataSet, number: int) -> tuple[Path, Path]:
+        """Return the folder of an index, and the file that tells that it is whole."""
+        name = f"{method.name}.{number}" if number else method.name
+        folder = self.scratch / "built" / data.folder.name / name
+        return folder, folder.with_name(f"{name}.built")
 
     def _build(self, method: Method, data: DataSet, folder: Path) -> Facts:
         self.report(f"{data.name}: building {method.name}")
@@ -184,12 +202,14 @@ class Bench:
             self.report(f"{data.name}: {method.name} can't be built: {error}")
             return {WHY_NOT: f"it can't be built: {error}"}
 
-    def _groups(self, methods: Sequence[Method], data: DataSet) -> Iterator[list[Method]]:
+    def _groups(
+        self, methods: Sequence[Method], data: DataSet, number: int
+    ) -> Iterator[list[Method]]:
         """Yield methods whose indexes fit into memory together, in their order."""
         group: list[Method] = []
         used = 0.0
         for method in methods:
-            folder = self.built(method, data)
+            folder = self.built(method, data, number)
             if folder is None:
                 continue
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -214,18 +234,19 @@ class Desk:
         data: DataSet,
         threads: int,
         *,
+        number: int,
         copied: bool,
     ) -> None:
         self.name = method.name
         self._bench, self._section, self._method, self._data = bench, section, method, data
-        self._threads, self._copied = threads, copied
+        self._threads, self._number, self._copied = threads, number, copied
         self._worker: WorkerProcess | None = None
         self._starts, self._why_closed = 0, ""
 
     def open(self) -> None:
         """Start the worker and load the index; the first cold load of a method is a row."""
         bench, method = self._bench, self._method
-        folder = bench.built(method, self._data)
+        folder = bench.built(method, self._data, self._number)
         assert folder is not None, "methods that can't be built have no desk"
         if self._copied:
             folder = copied_with_owners(folder)
@@ -279,6 +300,11 @@ class Desk:
         except NoAnswer as error:
             return {WHY_NOT: str(error)}
         return task.judge(told)
+
+
+def build_key(data: DataSet, number: int) -> str:
+    """Return the key of the row of a build."""
+    return f"{data.folder.name}.{number}" if number else data.folder.name
 
 
 def copied_with_owners(folder: Path) -> Path:

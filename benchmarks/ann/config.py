@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 CLUSTERED, SENTENCES, PLATFORM = "clustered", "sentences", "platform"
 Section = Literal["frontier", "batch", "concurrency", "filters", "duplicates", "updates"]
@@ -31,8 +31,9 @@ class BenchmarkConfig(BaseModel, frozen=True, extra="forbid"):
     rows_max: int | None = Field(None, ge=1_000, description="most vectors read of a file")
     methods: tuple[str, ...] = Field((), description="names of methods; all if empty")
     sections: tuple[Section, ...] = Field(SECTIONS, min_length=1, description="what is measured")
-    queries: int = Field(2_000, ge=100, description="held-out queries")
+    queries: int = Field(10_000, ge=100, description="held-out queries")
     repeats: int = Field(3, ge=1, description="passes over all methods and settings")
+    builds: int = Field(1, ge=1, description="indexes built by each method, at most one a pass")
     seconds: float = Field(20.0, gt=0, description="most seconds of one measurement")
     build_seconds: float = Field(7_200.0, gt=0, description="most seconds of one build")
     threads: int = Field(os.cpu_count() or 1, ge=1, description="threads of builds and of batches")
@@ -56,6 +57,12 @@ class BenchmarkConfig(BaseModel, frozen=True, extra="forbid"):
     def measure_seconds(self) -> float:
         """Most seconds of one measurement."""
         return min(QUICK_SECONDS, self.seconds) if self.quick else self.seconds
+
+    @model_validator(mode="after")
+    def _check_builds(self) -> Self:
+        if self.builds > self.repeats:
+            raise ValueError(f"{self.builds} builds need as many repeats; there are {self.repeats}")
+        return self
 
     def identity(self) -> dict[str, object]:
         """Return what rows of one data set must agree on; methods and sections may be added."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ann.figures import FAILED_MAX, KS, RECALL_TARGET
+from benchmarks.ann.figures import CONFIDENCE, FAILED_MAX, KS, QUERIES_TO_PROVE, RECALL_TARGET
 from benchmarks.ann.plots import frontier_svg
 from benchmarks.ann.tables import (
     building_table,
@@ -45,12 +45,15 @@ NOTES = (
     "no library is asked for distances.",
     "A query *failed* where it found less than half of its neighbors. A mean hides failures, so "
     "their share stands beside it.",
-    f"*Good* is a setting with a mean recall of {RECALL_TARGET} at least and at most "
-    f"{FAILED_MAX * 1000:.0f} query in 1,000 failed; the fastest measured one counts, nothing is "
+    f"*Good* is a setting with a mean recall of {RECALL_TARGET} at least where the queries prove, "
+    f"with {CONFIDENCE:.0%} confidence, that at most {FAILED_MAX * 1000:.0f} in 1,000 fails. Fewer "
+    f"than {QUERIES_TO_PROVE:,} queries can't prove it: there it is enough that no larger share of "
+    "them failed, and of how many is told. The fastest measured setting counts, nothing is "
     "interpolated.",
     "Every method runs in a process of its own, with one thread for single queries. All are loaded "
     "first and measured in turns; figures are medians over the repeats, with their ends in "
-    "brackets; recall is that of the worst repeat.",
+    "brackets; recall and failures are those of the worst repeat. Where methods build several "
+    "indexes, each repeat asks the next.",
     "Latencies are those of the library's Python interface, one query at a time.",
     "Vectors have length one, so that inner product, cosine and Euclidean distance rank alike, and "
     "each library has the metric that it is best at.",
@@ -151,11 +154,18 @@ def _circumstances(result: Result) -> Iterator[str]:
         f"{dimension['two_nn']} (two nearest neighbors), {dimension['mle']} (maximum likelihood)."
     )
     yield (
-        f"{result['config']['repeats']} repeats, seed {result['seed']}, {machine['cores']} cores "
-        f"({machine['processor']}), load {result['load_average_before']} before, "
+        f"{result['config']['repeats']} repeats{_builds(result)}, seed {result['seed']}, "
+        f"{machine['cores']} cores ({machine['processor']}), "
+        f"load {result['load_average_before']} before, "
         f"{str(result['measured_at'])[:10]}, {commits(result)}:"
     )
     yield f"`{runnable(result['command'])}`\n"
+
+
+def _builds(result: Result) -> str:
+    """Return how many indexes each method built, if several."""
+    num = result["config"].get("builds", 1)
+    return f" on {num} builds" if num > 1 else ""
 
 
 def runnable(command: str) -> str:

@@ -33,9 +33,15 @@ def measure_sections(bench: Bench, methods: Sequence[Method]) -> None:
 
 
 def measure_frontier(bench: Bench, methods: Sequence[Method]) -> None:
-    """Measure single queries at all settings, for both numbers of neighbors."""
-    bench.report(f"{bench.data.name}: frontier")
-    bench.measure_in_turns("frontier", methods, partial(_frontier_tasks, bench))
+    """Measure single queries at all settings, for both numbers of neighbors.
+
+    The passes share the builds: graphs that several threads make differ from one to the next.
+    """
+    for number in range(bench.config.builds):
+        build = f" of build {number + 1}" if bench.config.builds > 1 else ""
+        bench.report(f"{bench.data.name}: frontier{build}")
+        tasks = partial(_frontier_tasks, bench, number)
+        bench.measure_in_turns("frontier", methods, tasks, number=number)
 
 
 def measure_batch(bench: Bench, methods: Sequence[Method]) -> None:
@@ -148,7 +154,7 @@ MEASURES: dict[str, Callable[[Bench, Sequence[Method]], None]] = {
 }
 
 
-def _frontier_tasks(bench: Bench, method: Method) -> list[Task]:
+def _frontier_tasks(bench: Bench, build: int, method: Method) -> list[Task]:
     answers = bench.answers_file(method)
     efforts = method.efforts[:QUICK_EFFORTS] if bench.config.quick else method.efforts
     return [
@@ -166,7 +172,7 @@ def _frontier_tasks(bench: Bench, method: Method) -> list[Task]:
             partial(_judged, bench.data, bench.data.truth, answers, k),
             partial(_is_worth_while, bench, method, number, k, repeat),
         )
-        for repeat in range(bench.config.repeats)
+        for repeat in range(build, bench.config.repeats, bench.config.builds)
         for number, effort in enumerate(efforts)
         for k in KS
         if effort.get("ef", k) >= k

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.ann.figures import QUERIES_TO_PROVE
 from benchmarks.ann.methods import FLAT
 from benchmarks.ann.rows import WHY_NOT
 from benchmarks.encoder.writing import percent, table
@@ -26,7 +27,7 @@ def fastest_table(methods: Sequence[Facts], k: int) -> Iterator[str]:
         point = good or max(points, key=lambda one: (one["recall"], -one["failed"]))
         speed = point["qps"]["median"]
         name = f"`{method['name']}`" if good else f"`{method['name']}`, none is good; its best"
-        cells = [name, point["setting"], recall_text(point["recall"]), _failed(point)]
+        cells = [name, point["setting"], recall_text(point["recall"]), _failed_at_most(point)]
         cells += [_spread(point["qps"]), NOTHING if not flat else f"{speed / flat:.2f}"]
         cells += [f"{point[key]['median']:.3f}" for key in LATENCIES]
         rows.append((good is None, -speed, cells))
@@ -199,6 +200,14 @@ def _speed_of_flat(methods: Sequence[Facts], k: int) -> float | None:
         if method["name"] == FLAT and points and has_figures(points[0]):
             return float(points[0]["qps"]["median"])
     return None
+
+
+def _failed_at_most(point: Facts) -> str:
+    """Write the share of failed queries, and of how many where these prove little."""
+    text = _failed(point)
+    if point["num_queries"] >= QUERIES_TO_PROVE:
+        return text
+    return f"{text} of {point['num_queries']:,}"
 
 
 def _failed(point: Facts) -> str:

@@ -39,6 +39,27 @@ class HalfBlindEngine(ScanEngine):
         return ids_QK
 
 
+class ChanceEngine(HalfBlindEngine):
+    """Is blind in every second build."""
+
+    def build(
+        self, vectors_ND: Vectors, flags_NF: Flags, folder: Path, params: Params, *, threads: int
+    ) -> None:
+        super().build(vectors_ND, flags_NF, folder, params, threads=threads)
+        earlier = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
+        (folder / "blind.txt").write_text("yes" if len(earlier) % 2 else "no", encoding="utf-8")
+
+    def load(self, folder: Path, params: Params, *, threads: int) -> None:
+        super().load(folder, params, threads=threads)
+        self._is_blind = (folder / "blind.txt").read_text(encoding="utf-8") == "yes"
+
+    def search(self, query_QD: Vectors, k: int) -> Ids:
+        return super().search(query_QD, k) if self._is_blind else self._seeing(query_QD, k)
+
+    def _seeing(self, query_QD: Vectors, k: int) -> Ids:
+        return ScanEngine.search(self, query_QD, k)
+
+
 class CrashingEngine(ScanEngine):
     """Dies in a search, with last words."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from benchmarks.ann import methods as methods_module
 from benchmarks.ann import run as run_module
@@ -31,10 +32,13 @@ def of_engine(name: str) -> Method:
 
 
 def measured(
-    output: Path, methods: list[Method], monkeypatch: pytest.MonkeyPatch
+    output: Path,
+    methods: list[Method],
+    monkeypatch: pytest.MonkeyPatch,
+    config: BenchmarkConfig = CONFIG,
 ) -> dict[str, Any]:
     monkeypatch.setattr(run_module, "chosen", lambda names, quick: methods)
-    result, _ = run(CONFIG, output, now=NOW, report=lambda line: None)
+    result, _ = run(config, output, now=NOW, report=lambda line: None)
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return {each["name"]: each for each in found["methods"]} | {"whole": found}
 
@@ -58,6 +62,26 @@ def test_failures_and_what_is_found_are_told_side_by_side(
     assert "it ended with SIGABRT" in found["crashingbuildengine"]["build"]["why_not"]
     page = (tmp_path / "ann.md").read_text(encoding="utf-8")
     assert "`crashingbuildengine` is not measured: it can't be built" in page
+
+
+@pytest.mark.slow
+def test_the_worst_of_several_builds_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = [of_engine("ChanceEngine")]
+    config = CONFIG.model_copy(update={"repeats": 3, "builds": 2})
+    found = measured(tmp_path / "two", methods, monkeypatch, config)
+    (point,) = found["chanceengine"]["frontier"]["10"]
+    assert 0.1 < point["failed"] < 0.9
+    assert len(point["qps"]["all"]) == 3
+    assert len(found["chanceengine"]["all_build_seconds"]) == 2
+    assert found["chanceengine"]["fastest_good"]["10"] is None
+    assert "3 repeats on 2 builds" in (tmp_path / "two" / "ann.md").read_text(encoding="utf-8")
+    found = measured(tmp_path / "one", methods, monkeypatch)
+    (point,) = found["chanceengine"]["frontier"]["10"]
+    assert point["failed"] == 0, "what one build can't tell"
+    with pytest.raises(ValidationError, match="3 builds need as many repeats; there are 2"):
+        BenchmarkConfig(repeats=2, builds=3)
 
 
 @pytest.mark.slow

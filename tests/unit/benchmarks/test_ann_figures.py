@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ann.baseline import ratios, read_results, regressions
-from benchmarks.ann.figures import chosen_setting, fastest_good, frontier, setting_key
+from benchmarks.ann.figures import (
+    QUERIES_TO_PROVE,
+    chosen_setting,
+    failed_bound,
+    fastest_good,
+    figures_of,
+    frontier,
+    is_good,
+    is_proven,
+    setting_key,
+)
 from benchmarks.ann.methods import FLAT, METHODS, Method, chosen
 from benchmarks.ann.page import RESULTS_PATTERN, data_lines, latest, page_text, write_page
 from benchmarks.ann.peers import PYTHON_VARIABLE, REQUIREMENTS, python_of, why_no_python
@@ -40,6 +50,35 @@ def test_a_good_mean_with_failed_queries_is_not_good() -> None:
     assert good["setting"] == "ef 512"
 
 
+@pytest.mark.parametrize(
+    ("num_failed", "num", "is_expected"),
+    [
+        (0, 100, True),
+        (1, 1_000, True),
+        (2, 1_000, False),
+        (2, QUERIES_TO_PROVE - 1, True),
+        (0, QUERIES_TO_PROVE, True),
+        (1, QUERIES_TO_PROVE, False),
+        (4, 10_000, True),
+        (5, 10_000, False),
+    ],
+)
+def test_few_failures_count_where_enough_was_asked_to_prove_that_they_are_few(
+    num_failed: int, num: int, is_expected: bool
+) -> None:
+    one = point("ef 64", 0.999, num_failed / num, 5000) | {"num_queries": num}
+    assert is_good(one) == is_expected
+    assert failed_bound(one) > num_failed / num
+
+
+def test_so_many_queries_prove_one_in_a_thousand_and_one_less_does_not() -> None:
+    proving, missing = (
+        point("ef 64", 0.999, 0, 5000) | {"num_queries": QUERIES_TO_PROVE - less} for less in (0, 1)
+    )
+    assert is_proven(proving)
+    assert not is_proven(missing)
+
+
 def test_without_a_good_setting_the_best_recall_is_gone_on_with() -> None:
     points = [point("a", 0.7, 0.1, 900), point("b", 0.9, 0.1, 90), {"setting": "c", WHY_NOT: "x"}]
     assert fastest_good(points) is None
@@ -57,14 +96,26 @@ def row(recall: float, qps: float) -> dict[str, float]:
 def test_speed_is_the_median_over_repeats_and_recall_that_of_the_worst(tmp_path: Path) -> None:
     store = RowStore(tmp_path)
     for repeat, (recall, qps) in enumerate([(0.99, 100.0), (0.98, 500.0), (0.99, 200.0)]):
-        store.put("frontier", "graph", setting_key(0, 10, repeat), row(recall, qps))
+        failed = 0.002 if repeat == 2 else 0.001
+        one = row(recall, qps) | {"failed": failed}
+        store.put("frontier", "graph", setting_key(0, 10, repeat), one)
     store.put("frontier", "graph", setting_key(0, 100, 0), row(0.5, 7.0))
     store.put("frontier", "graph", setting_key(1, 10, 0), {WHY_NOT: "it ended with SIGSEGV"})
     first, second = frontier(store, GRAPH, 10)
     assert first["setting"] == "ef 8"
     assert first["recall"] == 0.98
+    assert first["failed"] == 0.002, "the worst, too, though its recall is not"
     assert first["qps"] == {"median": 200, "low": 100, "high": 500, "all": [100, 500, 200]}
     assert second[WHY_NOT] == "it ended with SIGSEGV", "a crash is a row, not a gap"
+
+
+def test_of_several_builds_the_median_is_told_and_the_seconds_of_all(tmp_path: Path) -> None:
+    store = RowStore(tmp_path)
+    for key, seconds in (("data", 3.0), ("data.1", 9.0), ("data.2", 4.0), ("twenty_groups", 99.0)):
+        store.put("build", "graph", key, {"build_seconds": seconds})
+    told = figures_of(store, GRAPH, "data", {})
+    assert told["build"] == {"build_seconds": 4.0}
+    assert sorted(told["all_build_seconds"]) == [3.0, 4.0, 9.0]
 
 
 def test_a_run_that_goes_on_tells_the_commits_of_all_that_measured(tmp_path: Path) -> None:
@@ -128,11 +179,12 @@ def test_the_page_tells_speed_with_recall_failures_and_the_ratio_to_the_flat_sea
     poor = method("poor", [point("ef 16", 0.995, 0.02, 5000)])
     lines = list(data_lines(result(flat, fast, poor)))
     assert any(
-        "| `fast` | ef 16 | .9950 | **0.05 %** | 1,050 [1,000, 1,100] | 7.00 |" in line
+        "| `fast` | ef 16 | .9950 | **0.05 %** of 2,000 | 1,050 [1,000, 1,100] | 7.00 |" in line
         for line in lines
     )
     assert any(
-        "| `poor`, none is good; its best | ef 16 | .9950 | **2 %** |" in line for line in lines
+        "| `poor`, none is good; its best | ef 16 | .9950 | **2 %** of 2,000 |" in line
+        for line in lines
     )
     names = [line.split("`")[1] for line in lines if line.startswith("| `")]
     assert names[:3] == ["fast", FLAT, "poor"], "good ones first, the fastest before others"
