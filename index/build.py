@@ -39,7 +39,7 @@ from index.errors import BuildCorrupt, PurposeUnavailable
 from index.exact import ExactIndex
 from index.filters import FilterTable
 from index.hubness import hub_penalty
-from index.kinds import load_index
+from index.kinds import load_index, reach_of
 from index.manifest import (
     Manifest,
     describe_files,
@@ -341,6 +341,7 @@ def _promise(
         index=alone if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
         refine=None if approximate is None else approximate.inner.refine,
+        reach=None if approximate is None else reach_of(approximate.inner),
         choice=indexed.chosen.choice,
         costs=indexed.costs,
         hub_corrected=config.hub_correction,
@@ -386,5 +387,6 @@ def _load_approximate(
         entries,
         effort=manifest.effort,
         refine=manifest.refine,
+        reach=manifest.reach,
         num_threads=search_threads,
     )

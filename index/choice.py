@@ -1,8 +1,32 @@
 """Why a build is searched as it is: plain values for its manifest."""
 
-from pydantic import BaseModel
+import numpy as np
+from pydantic import BaseModel, Field
 
 from index.approximate import ApproximateKind
+from index.vectors import Floats
+
+
+class Reach(BaseModel, frozen=True, extra="forbid"):
+    """Up to which squared distance of their centroids lists are probed.
+
+    Attributes:
+        ratio: Times that of the nearest centroid.
+        gap: Added to it.
+    """
+
+    ratio: float = Field(ge=1)
+    gap: float = Field(ge=0)
+
+    @classmethod
+    def of(cls, share: float, mean: float) -> "Reach":
+        """Return the reach beyond the nearest by a share of its squared distance and their mean."""
+        return cls(ratio=1 + share, gap=share * mean)
+
+    def limits(self, nearest: Floats) -> Floats:
+        """Return the squared distances up to which queries probe, of those of their nearest."""
+        limits: Floats = nearest * np.float32(self.ratio) + np.float32(self.gap)
+        return limits
 
 
 class Candidate(BaseModel, frozen=True, extra="forbid"):
@@ -11,6 +35,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         effort: Beam width or lists probed.
         refine: Candidates scored again for each neighbor, 1 for none.
+        reach: Up to which distance lists are probed; None for all of `effort`.
         recall_at_10: Mean over the queries; `..._bound` is its lower bound, `..._100` likewise.
         num_poor: Queries with a recall below .5 among `num_queries`.
         poor_share_bound: Upper bound of the share of such queries.
@@ -22,6 +47,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
     kind: ApproximateKind
     effort: int
     refine: int
+    reach: Reach | None = None
     recall_at_10: float
     recall_at_10_bound: float
     recall_at_100: float

@@ -20,7 +20,8 @@ from index.config import IndexConfig
 from index.distinct import Entries
 from index.exact import ExactIndex
 from index.ivf import REFINE_MAX, REFINE_WIDER, InvertedFile
-from index.kinds import build_index, effort_max
+from index.kinds import build_index, effort_max, reach_of
+from index.reach import with_least_reach
 from index.tuning import (
     TIMED_QUERIES,
     Quality,
@@ -140,7 +141,7 @@ def _tried(
 ) -> tuple[ApproximateIndex, Candidate]:
     """Build and tune one kind."""
     begin = time.perf_counter()
-    built = build_index(kind, exact, entries, config)
+    built = build_index(kind, exact, entries, config, untrained=questions.stored_rows)
     return _shown(exact, built, questions, config, time.perf_counter() - begin)
 
 
@@ -161,6 +162,7 @@ def _shown(
         kind=inner.kind,
         effort=inner.effort,
         refine=inner.refine,
+        reach=reach_of(inner),
         recall_at_10=quality.recall[10],
         recall_at_10_bound=quality.recall_bound[10],
         recall_at_100=quality.recall[100],
@@ -178,11 +180,29 @@ def _shown(
 def _tuned(
     exact: ExactIndex, built: ApproximateIndex, questions: Questions, config: IndexConfig
 ) -> tuple[ApproximateIndex, Quality]:
-    """Tune the effort, and how many candidates are scored again where codes are compressed."""
+    """Tune the effort, and of lists also what makes them quicker at the same target."""
     most = effort_max(built.inner, config)
     index, quality = tune(exact, built, questions, config, effort_max=most)
-    if not isinstance(built.inner, InvertedFile) or built.inner.refine == 1:
+    if not isinstance(built.inner, InvertedFile):
         return index, quality
+    if built.inner.refine > 1:
+        index, quality = _scored_again(exact, built, (index, quality), questions, config)
+    if not reaches(quality, config):
+        return index, quality
+    return with_least_reach(exact, index, quality, questions, config)
+
+
+def _scored_again(
+    exact: ExactIndex,
+    built: ApproximateIndex,
+    tuned: tuple[ApproximateIndex, Quality],
+    questions: Questions,
+    config: IndexConfig,
+) -> tuple[ApproximateIndex, Quality]:
+    """Tune how many candidates of compressed codes are scored again."""
+    assert isinstance(built.inner, InvertedFile)
+    most = effort_max(built.inner, config)
+    index, quality = tuned
     refine = built.inner.refine
     while not reaches(quality, config) and refine * REFINE_WIDER <= REFINE_MAX:
         refine *= REFINE_WIDER

@@ -13,24 +13,24 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import faiss
 import numpy as np
 
 from index.approximate import ApproximateKind
 from index.centroids import ITERATIONS, learn_centroids
+from index.choice import Reach
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.mapped_lists import map_lists, scan_of, write_lists
 from index.refine import ExactScores, num_candidates
+from index.stages import FileKind, Stages, probing, scanning_of
 from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
-
-FileKind = Literal["ivf_flat", "ivf_sq8", "ivf_rabitq"]
 
 FILE_NAME = "ivf.faiss"
 WIDTH_STEP = 16
@@ -46,6 +46,8 @@ PROBES = 4
 REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
 REFINE_WIDER, REFINE_MAX = 4, 128
 """Times as many candidates, where those miss the target at every effort, up to so many."""
+REACHED_UP_TO = 128
+"""Neighbors for which lists within reach are enough: what is proven for 100, and a few to spare."""
 ADD_BYTES = 32 * 2**20
 
 
@@ -59,6 +61,7 @@ class InvertedFile:
         scores: Exact scores of the entries.
         effort: Lists to probe where a search names no number.
         refine: Candidates scored again for each neighbor; 1 where the lists hold the vectors.
+        reach: Up to which distance lists are probed; None for all of the effort.
         num_threads: Threads of a search with several queries; one query takes one.
     """
 
@@ -68,6 +71,7 @@ class InvertedFile:
     effort: int
     refine: int
     num_threads: int
+    reach: Reach | None = None
 
     @classmethod
     def build(
@@ -78,11 +82,21 @@ class InvertedFile:
         *,
         kind: FileKind,
         penalty_N: Floats | None = None,
+        untrained: Rows | None = None,
     ) -> "InvertedFile":
         """Put one vector of each entry into about 2 sqrt(E) lists.
 
         Centroids are learned on a sample, so the cost is about E x sqrt(E) x D and memory beside
         the lists is bounded; with one thread the same input gives the same file.
+
+        Args:
+            vectors_ND: Unit vectors, float32.
+            entries: Which of them are distinct.
+            config: Seed and threads.
+            kind: How vectors are kept.
+            penalty_N: Subtracted from inner products; None for no correction.
+            untrained: Rows whose entries no centroid is learned from, so that they are as far from
+                centroids as newcomers are; at most half of all entries are left out.
         """
         faiss.omp_set_num_threads(config.build_threads)
         rows_E = np.ascontiguousarray(entries.first_rows_E)
@@ -96,8 +110,9 @@ class InvertedFile:
             return part if penalty_N is None else _farther(part, penalty_N[rows] - penalty_min)
 
         generator = np.random.default_rng([config.seed, num_lists])
-        num_trained = min(len(rows_E), TRAIN_PER_LIST * num_lists)
-        trained = np.sort(generator.choice(rows_E, num_trained, replace=False))
+        pool = _without(rows_E, entries, untrained)
+        num_trained = min(len(pool), TRAIN_PER_LIST * num_lists)
+        trained = np.sort(generator.choice(pool, num_trained, replace=False))
         with _trained(file, widened(trained), config.seed):
             for block in row_blocks(len(rows_E), width * 4, block_bytes=ADD_BYTES):
                 file.add(widened(rows_E[block]))
@@ -124,6 +139,7 @@ class InvertedFile:
         effort: int,
         refine: int,
         num_threads: int,
+        reach: Reach | None = None,
     ) -> "InvertedFile":
         """Map what `save` wrote into memory, so that processes share it.
 
@@ -136,7 +152,7 @@ class InvertedFile:
         same_kind = type(scan_of(file)) is type(scan_of(_empty_file(kind, width, 1, 0)))
         if not same_kind or file.d != width:
             raise BuildCorrupt(f"the lists in {directory} do not fit its vectors")
-        return cls(file, kind, scores, effort, refine, num_threads)
+        return cls(file, kind, scores, effort, refine, num_threads, reach)
 
     @property
     def kind(self) -> ApproximateKind:
@@ -170,26 +186,58 @@ class InvertedFile:
         """Return the same lists, with another number of candidates scored again."""
         return replace(self, refine=refine)
 
+    def with_reach(self, reach: Reach | None) -> "InvertedFile":
+        """Return the same lists, probed up to another distance."""
+        return replace(self, reach=reach)
+
+    def centroid_distances(self, query_QD: Vectors) -> Floats:
+        """Return the squared distances of the centroids that a search may probe, ascending."""
+        query = self._stages.transformed(self._widened(query_QD))
+        faiss.omp_set_num_threads(self.num_threads)
+        return self._stages.nearest(query, self.effort)[0]
+
     def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
         """Return about the k entries with the largest (corrected) inner product for each query.
 
         Args:
             query_QD: Unit vectors, float32.
             k: Entries per query; more lists are probed where they hold fewer.
-            effort: Lists to probe, at most all.
+            effort: Lists to probe, at most all, whatever their distance.
         """
         check_dim(query_QD, self.dim)
-        query = query_exact = np.ascontiguousarray(query_QD)
-        if self.scores.penalty_N is not None:
-            query = np.hstack([query, np.zeros((len(query), 1), dtype=np.float32)])
-        wanted, last = num_candidates(k, self.refine), min(k, self.num_entries) - 1
+        query_exact = np.ascontiguousarray(query_QD)
+        query = self._widened(query_exact)
         faiss.omp_set_num_threads(self.num_threads if len(query) > 1 else 1)
+        wanted, enough = num_candidates(k, self.refine), min(k, self.num_entries)
         probes = min(effort or self.effort, self.effort_max)
+        if self.reach is None or effort is not None or k > REACHED_UP_TO:
+            entry_QC = self._among(query, wanted, probes, enough)
+        else:
+            scanning = scanning_of(self.file_kind, probes)
+            entry_QC = self._stages.search(query, wanted, scanning, self.reach)
+            lacking = entry_QC[:, enough - 1] < 0
+            if lacking.any():
+                entry_QC[lacking] = self._among(query[lacking], wanted, probes, enough)
+        return self.scores.best(query_exact, entry_QC, k=k)
+
+    def _among(self, query_QD: Vectors, wanted: int, probes: int, enough: int) -> Rows:
+        """Return candidates from so many lists, and from more where these hold too few."""
         while True:
-            _, entry_QC = self.file.search(query, wanted, params=_probing(self.file_kind, probes))
-            if probes == self.effort_max or (entry_QC[:, last] >= 0).all():
-                return self.scores.best(query_exact, entry_QC, k=k)
+            params = probing(self.file_kind, probes)
+            entry_QC: Rows = self.file.search(query_QD, wanted, params=params)[1]
+            if probes == self.effort_max or (entry_QC[:, enough - 1] >= 0).all():
+                return entry_QC
             probes = min(2 * probes, self.effort_max)
+
+    def _widened(self, query_QD: Vectors) -> Vectors:
+        """Return queries as wide as what is in the lists."""
+        if self.scores.penalty_N is None:
+            return np.ascontiguousarray(query_QD)
+        return np.hstack([query_QD, np.zeros((len(query_QD), 1), dtype=np.float32)])
+
+    @cached_property
+    def _stages(self) -> "Stages":
+        return Stages.of(self.file)
 
 
 @contextmanager
@@ -216,12 +264,7 @@ def _trained(file: Any, sample_MD: Vectors, seed: int) -> Iterator[None]:
 
 def transformed(file: Any, vectors_MD: Vectors) -> Vectors:
     """Return vectors as the lists get them."""
-    inner: Any = faiss.downcast_index(file)
-    if not isinstance(inner, faiss.IndexPreTransform):
-        return vectors_MD
-    chain: Any = inner.chain  # its stubs have a list
-    transformed: Vectors = faiss.downcast_VectorTransform(chain.at(0)).apply(vectors_MD)
-    return transformed
+    return Stages.of(file).transformed(vectors_MD)
 
 
 def lists_bytes(kind: FileKind, num_entries: int, width: int) -> int:
@@ -237,6 +280,18 @@ def lists_bytes(kind: FileKind, num_entries: int, width: int) -> int:
     lists = scan_of(file)  # part of it, and gone with it
     num_codes = num_entries + (BLOCK_CODES * num_lists if kind == "ivf_rabitq" else 0)
     return int(num_codes * (lists.code_size + 8) + num_lists * lists.d * 4)
+
+
+def _without(rows_E: Rows, entries: Entries, left_out: Rows | None) -> Rows:
+    """Return the rows of entries but of those to be left out, half of all at most.
+
+    Who is drawn from a crowd of equal users stays: it finds the crowd wherever the centroids are.
+    """
+    if left_out is None:
+        return rows_E
+    out = np.unique(entries.entry_N[left_out])
+    is_alone = entries.offsets_E[out + 1] - entries.offsets_E[out] == 1
+    return np.delete(rows_E, out[is_alone][: len(rows_E) // 2])
 
 
 def _num_lists(num_entries: int) -> int:
@@ -281,16 +336,3 @@ def _empty_file(kind: FileKind, width: int, num_lists: int, seed: int) -> Any:
     lists.cp.niter = ITERATIONS
     lists.cp.min_points_per_centroid = 1  # few users are no reason to warn
     return lists if transform is None else faiss.IndexPreTransform(transform, lists)
-
-
-@lru_cache(maxsize=256)
-def _probing(kind: FileKind, probes: int) -> Any:
-    """Return the parameters of a search; they are only read, so threads may share them."""
-    library: Any = faiss  # its stubs lack these
-    if kind == "ivf_flat":
-        return library.SearchParametersIVF(nprobe=probes)
-    if kind == "ivf_sq8":
-        inner = library.SearchParametersIVF(nprobe=probes)
-    else:
-        inner = library.IVFRaBitQSearchParameters(nprobe=probes, qb=8)
-    return library.SearchParametersPreTransform(index_params=inner)

@@ -9,6 +9,7 @@ from typing import assert_never
 import numpy as np
 
 from index.approximate import ApproximateIndex, EntryIndex, LocalKind
+from index.choice import Reach
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.exact import ExactIndex
@@ -16,6 +17,7 @@ from index.hnsw import HnswIndex
 from index.ivf import InvertedFile
 from index.refine import ExactScores
 from index.symqg import SymqgIndex, graph_class
+from index.vectors import Rows
 
 PROBED_SHARE_MAX = 0.25
 PROBED_ALWAYS = 64
@@ -32,16 +34,30 @@ def check_available(config: IndexConfig) -> None:
 
 
 def build_index(
-    kind: LocalKind, exact: ExactIndex, entries: Entries, config: IndexConfig
+    kind: LocalKind,
+    exact: ExactIndex,
+    entries: Entries,
+    config: IndexConfig,
+    *,
+    untrained: Rows | None = None,
 ) -> ApproximateIndex:
-    """Build an index over the vectors of an exact one, with its hub correction."""
+    """Build an index over the vectors of an exact one, with its hub correction.
+
+    Rows that are `untrained` are in it, and as hard to find the way from as newcomers, where it
+    learns anything of vectors.
+    """
     match kind:
         case "hnsw":
             graph = HnswIndex.build(exact.vectors_ND, entries, config, penalty_N=exact.penalty_N)
             return ApproximateIndex(entries, graph)
         case "ivf_flat" | "ivf_sq8" | "ivf_rabitq":
             lists = InvertedFile.build(
-                exact.vectors_ND, entries, config, kind=kind, penalty_N=exact.penalty_N
+                exact.vectors_ND,
+                entries,
+                config,
+                kind=kind,
+                penalty_N=exact.penalty_N,
+                untrained=untrained,
             )
             return ApproximateIndex(entries, lists)
         case "symqg":
@@ -60,6 +76,7 @@ def load_index(
     effort: int,
     refine: int,
     num_threads: int,
+    reach: Reach | None = None,
 ) -> ApproximateIndex:
     """Map the index that a build of this kind saved.
 
@@ -85,6 +102,7 @@ def load_index(
                 kind=kind,
                 effort=effort,
                 refine=refine,
+                reach=reach,
                 num_threads=num_threads,
             )
         case "symqg":
@@ -98,6 +116,11 @@ def load_index(
         case _:
             assert_never(kind)
     return ApproximateIndex(entries, inner)
+
+
+def reach_of(inner: EntryIndex) -> Reach | None:
+    """Return up to which distance lists are probed, None where all of the effort are."""
+    return inner.reach if isinstance(inner, InvertedFile) else None
 
 
 def effort_max(inner: EntryIndex, config: IndexConfig) -> int:

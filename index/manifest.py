@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from index.approximate import IndexKind
-from index.choice import Choice
+from index.choice import Choice, Reach
 from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.errors import BuildCorrupt, BuildIncompatible
@@ -59,6 +59,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         index: What finds neighbors among everyone.
         effort: Beam width or lists probed that reached the recall target; None if exact.
         refine: Candidates scored again for each neighbor, 1 for none; None if exact.
+        reach: Up to which distance lists are probed; None for all of `effort`.
         choice: Why the build is searched so, and what was measured.
         purposes: Purpose to block to weight, where queries may be weighted otherwise.
         costs: What searches cost where it was made; None if exact.
@@ -80,6 +81,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     index: IndexKind
     effort: int | None
     refine: int | None
+    reach: Reach | None = None
     choice: Choice
     costs: SearchCosts | None = None
     hub_corrected: bool

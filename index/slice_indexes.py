@@ -19,8 +19,9 @@ from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.distinct import Entries
 from index.exact import ExactIndex
-from index.ivf import REFINE_WIDER, FileKind, InvertedFile, lists_bytes
+from index.ivf import REFINE_WIDER, InvertedFile, lists_bytes
 from index.recall import sample_rows
+from index.stages import FileKind
 from index.tuning import (
     DEPTHS,
     TIMED_QUERIES,

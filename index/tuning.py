@@ -60,6 +60,11 @@ class Questions:
     count_Q: Mapping[int, Rows]
     population: int
 
+    @property
+    def stored_rows(self) -> Rows:
+        """The users among the queries."""
+        return self.own_Q[self.own_Q >= 0]
+
     def part(self, num: int) -> "Questions":
         """Return `num` of the queries, evenly spread."""
         return self.only(np.unique(np.linspace(0, len(self.own_Q) - 1, num).astype(np.int64)))

@@ -65,6 +65,18 @@ def clustered_vectors(num: int, dim: int, *, num_clusters: int, seed: int = 0) -
     return vectors
 
 
+def uneven_clusters(num: int, dim: int, *, num_clusters: int, seed: int = 4) -> Vectors:
+    """Return unit rows of which most are amid a cluster of few directions, and some far from it."""
+    generator = np.random.default_rng(seed)
+    centre = generator.normal(size=(num_clusters, dim))
+    basis = generator.normal(size=(6, dim))
+    spread = np.exp(generator.normal(-1.5, 1.0, size=(num, 1)))
+    drawn = centre[generator.integers(0, num_clusters, num)]
+    drawn = drawn + generator.normal(size=(num, len(basis))) @ basis * spread
+    unit: Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
 def user_name(number: int) -> str:
     """Return the id of the user in a row; ids sort as numbers do."""
     return f"user-{number:07d}"

@@ -11,9 +11,10 @@ from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.gate import gate
 from index.ivf import REFINE, REFINE_MAX, REFINE_WIDER
+from index.kinds import reach_of
 from index.vectors import Vectors
 from store.workspace import Workspace
-from tests.index_fakes import NOW, build_input, clustered_vectors, unit_vectors
+from tests.index_fakes import NOW, build_input, clustered_vectors, uneven_clusters, unit_vectors
 
 QUICK = IndexConfig(exact_up_to=0, exact_budget_ms=0, tuning_queries=400, poor_share_target=0.02)
 EXACT_US = 5_000.0
@@ -111,6 +112,25 @@ def test_where_bits_tell_little_more_candidates_are_scored_until_the_target_is_r
     assert 2 * REFINE_WIDER < candidate.refine <= REFINE_MAX
 
 
+def test_a_reach_is_written_read_back_and_answers_as_it_was_proven(workspace: Workspace) -> None:
+    vectors = uneven_clusters(8_000, 32, num_clusters=20)
+    config = changed(kind="ivf_flat", recall_target=0.95)
+    chosen = choose(vectors, config)
+    assert chosen.approximate is not None
+    reach = reach_of(chosen.approximate.inner)
+    assert reach is not None
+    assert chosen.choice.candidates[0].reach == reach
+    config = config.model_copy(update={"hub_correction": False})
+    staged = write_build(workspace, build_input(vectors), config, now=NOW)
+    build = load_build(staged)
+    assert build.approximate is not None
+    assert reach_of(build.approximate.inner) == build.manifest.reach == reach
+    near, again = (
+        index.search(vectors[:300], k=10) for index in (chosen.approximate, build.approximate)
+    )
+    assert np.array_equal(near.rows_QK, again.rows_QK)
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq", "symqg"])
 def test_a_named_kind_is_built_read_back_and_passes_the_gate(
     workspace: Workspace, kind: str
@@ -122,6 +142,7 @@ def test_a_named_kind_is_built_read_back_and_passes_the_gate(
     assert build.approximate.inner.kind == build.manifest.index == kind
     assert build.approximate.inner.effort == build.manifest.effort
     assert build.approximate.inner.refine == build.manifest.refine
+    assert reach_of(build.approximate.inner) == build.manifest.reach
     assert build.manifest.choice.candidates[0].reached
     report = gate(
         build, None, GateConfig(), known_users=build.users.ids, erased_users=(), violators=()

@@ -12,9 +12,10 @@ from index.costs import SearchCosts
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.filters import FilterTable
-from index.ivf import FileKind, InvertedFile
+from index.ivf import InvertedFile
 from index.slice_indexes import SliceIndexes
 from index.slices import MAKINGS_MAX, SliceCache
+from index.stages import FileKind
 from index.tuning import ExactSearch
 from index.users import UserTable, conform_users
 from index.vectors import Rows

@@ -1,0 +1,105 @@
+"""The steps of a search in FAISS's inverted files, and their parameters.
+
+Shape key: `M` vectors, `Q` queries, `P` lists to probe, `K` neighbors, `D` dimensions.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, cast
+
+import faiss
+import numpy as np
+
+from index.choice import Reach
+from index.mapped_lists import scan_of
+from index.vectors import Floats, Rows, Vectors
+
+FileKind = Literal["ivf_flat", "ivf_sq8", "ivf_rabitq"]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The steps of a search in lists, to be taken one by one.
+
+    Attributes:
+        transform: Widens or rotates queries; None where they stay as they are.
+        centroids: Finds the nearest lists.
+        lists: Scans them.
+    """
+
+    transform: Any
+    centroids: Any
+    lists: Any
+
+    @classmethod
+    def of(cls, file: Any) -> "Stages":
+        """Take an index apart, which must outlive its parts."""
+        inner, lists = faiss.downcast_index(file), scan_of(file)
+        transform = None
+        if isinstance(inner, faiss.IndexPreTransform):
+            transform = faiss.downcast_VectorTransform(cast(Any, inner.chain).at(0))
+        return cls(transform, faiss.downcast_index(lists.quantizer), lists)
+
+    def transformed(self, vectors_MD: Vectors) -> Vectors:
+        """Return vectors as the lists get them."""
+        if self.transform is None:
+            return vectors_MD
+        given = np.ascontiguousarray(vectors_MD)
+        changed = np.empty((len(given), self.transform.d_out), dtype=np.float32)
+        self.transform.apply_noalloc(len(given), faiss.swig_ptr(given), faiss.swig_ptr(changed))
+        return changed
+
+    def nearest(self, query_QD: Vectors, probes: int) -> tuple[Floats, Rows]:
+        """Return how far the centroids nearest to transformed queries are, squared, and which."""
+        distance_QP = np.empty((len(query_QD), probes), dtype=np.float32)
+        list_QP = np.empty((len(query_QD), probes), dtype=np.int64)
+        self.centroids.search_c(
+            len(query_QD),
+            faiss.swig_ptr(query_QD),
+            probes,
+            faiss.swig_ptr(distance_QP),
+            faiss.swig_ptr(list_QP),
+        )
+        return distance_QP, list_QP
+
+    def search(self, query_QD: Vectors, k: int, params: Any, reach: Reach) -> Rows:
+        """Return about the k best of each query in the lists within reach, -1 where are fewer.
+
+        The library is called without its checks of arguments, which take a tenth of the time.
+        """
+        query, num_queries = self.transformed(query_QD), len(query_QD)
+        distance_QP, list_QP = self.nearest(query, params.nprobe)
+        list_QP[distance_QP > reach.limits(distance_QP[:, :1])] = -1
+        score_QK = np.empty((num_queries, k), dtype=np.float32)
+        found_QK = np.empty((num_queries, k), dtype=np.int64)
+        self.lists.search_preassigned_c(
+            num_queries,
+            faiss.swig_ptr(query),
+            k,
+            faiss.swig_ptr(list_QP),
+            faiss.swig_ptr(distance_QP),
+            faiss.swig_ptr(score_QK),
+            faiss.swig_ptr(found_QK),
+            False,
+            params,
+        )
+        return found_QK
+
+
+@lru_cache(maxsize=256)
+def probing(kind: FileKind, probes: int) -> Any:
+    """Return the parameters of a search; they are only read, so threads may share them."""
+    scanning = scanning_of(kind, probes)
+    library: Any = faiss  # its stubs lack these
+    if kind == "ivf_flat":
+        return scanning
+    return library.SearchParametersPreTransform(index_params=scanning)
+
+
+@lru_cache(maxsize=256)
+def scanning_of(kind: FileKind, probes: int) -> Any:
+    """Return the parameters of the lists alone."""
+    library: Any = faiss  # its stubs lack these
+    if kind == "ivf_rabitq":
+        return library.IVFRaBitQSearchParameters(nprobe=probes, qb=8)
+    return library.SearchParametersIVF(nprobe=probes)

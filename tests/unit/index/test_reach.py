@@ -1,0 +1,132 @@
+"""Lists within reach of a query: fewer are probed, and nearly as much is found."""
+
+import numpy as np
+import pytest
+
+from index.approximate import ApproximateIndex
+from index.choice import Reach
+from index.config import IndexConfig
+from index.distinct import group_identical
+from index.exact import ExactIndex
+from index.ivf import REACHED_UP_TO, InvertedFile
+from index.kinds import build_index
+from index.reach import SPARE_EFFORT, WORTH, with_least_reach
+from index.stages import FileKind
+from index.tuning import Questions, ask, quality_of, reaches, tune
+from index.vectors import Floats, Vectors
+from tests.index_fakes import clustered_vectors, uneven_clusters, unit_vectors
+
+NUM, DIM = 6_000, 32
+CONFIG = IndexConfig(tuning_queries=600, recall_target=0.95, poor_share_target=0.02)
+EVERYWHERE = Reach(ratio=1, gap=4)
+NEAREST = Reach(ratio=1, gap=0)
+KINDS: tuple[FileKind, ...] = ("ivf_flat", "ivf_sq8", "ivf_rabitq")
+
+
+def lists_of(
+    vectors: Vectors, kind: FileKind, penalty: Floats | None = None
+) -> tuple[ExactIndex, ApproximateIndex, InvertedFile]:
+    exact = ExactIndex(vectors, penalty)
+    index = build_index(kind, exact, group_identical(vectors), CONFIG)
+    assert isinstance(index.inner, InvertedFile)
+    return exact, index, index.inner
+
+
+def penalties() -> Floats:
+    drawn = np.random.default_rng(3).random(NUM)
+    return (0.1 * drawn).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_penalized", [False, True])
+@pytest.mark.parametrize("num_queries", [1, 40])
+def test_a_reach_beyond_all_lists_finds_what_is_found_without(
+    kind: FileKind, is_penalized: bool, num_queries: int
+) -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
+    _, _, lists = lists_of(vectors, kind, penalties() if is_penalized else None)
+    queries = unit_vectors(num_queries, DIM, seed=9)
+    found = lists.with_reach(EVERYWHERE).search_entries(queries, k=10)
+    without = lists.search_entries(queries, k=10)
+    assert np.array_equal(found.rows_QK, without.rows_QK)
+    assert np.array_equal(found.score_QK, without.score_QK)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_lists_within_reach_are_probed(kind: FileKind) -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
+    _, _, lists = lists_of(vectors, kind)
+    queries = vectors[:200]
+    wide, narrow = lists.with_effort(16), lists.with_effort(16).with_reach(NEAREST)
+    one = lists.with_effort(1)
+    is_same_Q = (
+        narrow.search_entries(queries, k=5).rows_QK == one.search_entries(queries, k=5).rows_QK
+    ).all(axis=1)
+    assert is_same_Q.mean() > 0.95, "but for queries whose nearest list holds too few"
+    found, of_all = (lists.search_entries(queries, k=5).rows_QK for lists in (narrow, wide))
+    assert not np.array_equal(found, of_all)
+    alone = np.concatenate([narrow.search_entries(one[None], k=5).rows_QK for one in queries])
+    assert np.array_equal(found, alone), "those that find too few change nothing for others"
+
+
+def test_where_too_few_are_within_reach_all_lists_are_probed() -> None:
+    vectors = clustered_vectors(1_000, DIM, num_clusters=40)
+    _, _, lists = lists_of(vectors, "ivf_flat")
+    narrow = lists.with_effort(lists.effort_max).with_reach(NEAREST)
+    found = narrow.search_entries(vectors[:20], k=120)
+    without = narrow.with_reach(None).search_entries(vectors[:20], k=120)
+    assert np.array_equal(found.rows_QK, without.rows_QK)
+
+
+def test_a_named_effort_and_very_many_neighbors_have_no_reach() -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=10)
+    _, _, lists = lists_of(vectors, "ivf_flat")
+    narrow, queries = lists.with_effort(30).with_reach(NEAREST), vectors[:50]
+    for k, effort in ((5, 30), (REACHED_UP_TO + 1, None)):
+        found = narrow.search_entries(queries, k=k, effort=effort)
+        without = lists.with_effort(30).search_entries(queries, k=k)
+        assert np.array_equal(found.rows_QK, without.rows_QK)
+
+
+def questions_of(exact: ExactIndex) -> Questions:
+    return ask(exact, num=CONFIG.tuning_queries, generator=np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("is_penalized", [False, True])
+def test_the_least_reach_that_keeps_the_target_is_taken_and_holds_for_newcomers(
+    is_penalized: bool,
+) -> None:
+    drawn = uneven_clusters(NUM + 400, DIM, num_clusters=20)
+    vectors, newcomers = np.ascontiguousarray(drawn[:NUM]), np.ascontiguousarray(drawn[NUM:])
+    exact = ExactIndex(vectors, penalties() if is_penalized else None)
+    questions = questions_of(exact)
+    untrained = questions.stored_rows
+    entries = group_identical(vectors)
+    index = build_index("ivf_flat", exact, entries, CONFIG, untrained=untrained)
+    lists = index.inner
+    assert isinstance(lists, InvertedFile)
+    tuned, quality = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
+    assert reaches(quality, CONFIG)
+    reached, shown = with_least_reach(exact, tuned, quality, questions, CONFIG)
+    inner = reached.inner
+    assert isinstance(inner, InvertedFile)
+    assert inner.reach is not None
+    assert inner.effort <= SPARE_EFFORT * tuned.inner.effort
+    assert shown == quality_of(exact, reached, questions, confidence=CONFIG.confidence)
+    assert reaches(shown, CONFIG)
+    distance_QP = inner.centroid_distances(newcomers)
+    num_probed = (distance_QP <= inner.reach.limits(distance_QP[:, :1])).sum(axis=1).mean()
+    assert num_probed < 1.1 * WORTH * tuned.inner.effort
+    floor_Q1 = exact.search(newcomers, k=100).score_QK[:, -1:] - 1e-5
+    recall = (reached.search(newcomers, k=100).score_QK >= floor_Q1).mean()
+    assert recall > CONFIG.recall_target - 0.01
+
+
+def test_where_nearest_lists_tell_little_all_of_the_effort_is_probed() -> None:
+    vectors = unit_vectors(NUM, DIM)
+    exact, index, lists = lists_of(vectors, "ivf_flat")
+    questions = questions_of(exact)
+    tuned, quality = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
+    same, shown = with_least_reach(exact, tuned, quality, questions, CONFIG)
+    assert same is tuned
+    assert shown is quality
