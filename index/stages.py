@@ -42,9 +42,9 @@ class Stages:
 
     def transformed(self, vectors_MD: Vectors) -> Vectors:
         """Return vectors as the lists get them."""
+        given = np.ascontiguousarray(vectors_MD, dtype=np.float32)  # read as such, unchecked
         if self.transform is None:
-            return vectors_MD
-        given = np.ascontiguousarray(vectors_MD)
+            return given
         changed = np.empty((len(given), self.transform.d_out), dtype=np.float32)
         self.transform.apply_noalloc(len(given), faiss.swig_ptr(given), faiss.swig_ptr(changed))
         return changed
