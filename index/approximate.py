@@ -110,12 +110,12 @@ class ApproximateIndex:
 
     def _spread(self, entry_QK: Rows, score_QK: Floats) -> Neighbors:
         """Replace entries by their rows, and order equal scores by row."""
-        found_QK = entry_QK >= 0
-        start_QK = np.where(found_QK, self.entries.offsets_E[entry_QK], 0)
-        size_QK = np.where(found_QK, self.entries.offsets_E[entry_QK + 1] - start_QK, 0)
-        if (size_QK <= 1).all():  # mostly so, and quick
-            rows_QK = np.where(found_QK, self.entries.rows_N[start_QK], -1)
+        entries, count = self.entries, np.count_nonzero  # a third of the time of `any`
+        if not count(entry_QK < 0) and not count(entries.is_shared_E.take(entry_QK)):
+            rows_QK = entries.first_rows_E.take(entry_QK)  # mostly so, and quick
         else:
+            start_QK = entries.offsets_E.take(entry_QK)
+            size_QK = np.where(entry_QK < 0, 0, entries.offsets_E.take(entry_QK + 1) - start_QK)
             rows_QK, score_QK = self._unfold(start_QK, size_QK, score_QK)
         return ties_by_row(Neighbors(rows_QK, score_QK))
 

@@ -8,6 +8,7 @@ Shape key: `N` stored vectors, `E` distinct ones (entries), `M` bit-different on
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,11 @@ class Entries:
         rows_N = np.argsort(first_N, kind="stable").astype(np.int64)
         offsets_E = np.concatenate([[0], np.cumsum(sizes_E)]).astype(np.int64)
         return cls(offsets_E, rows_N, first_rows_E.astype(np.int64), entry_N.astype(np.int64))
+
+    @cached_property
+    def is_shared_E(self) -> npt.NDArray[np.bool_]:
+        """Which entries have several rows."""
+        return np.diff(self.offsets_E) > 1
 
     def preferring(self, is_violator_N: npt.NDArray[np.bool_], num_events_N: Rows) -> "Entries":
         """Return the same entries with known violators first, then whoever did most, then by row.

@@ -29,7 +29,7 @@ from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.mapped_lists import map_lists, scan_of, write_lists
 from index.refine import ExactScores, num_candidates
-from index.stages import FileKind, Stages, probing, scanning_of
+from index.stages import FileKind, Stages, probing
 from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
 FILE_NAME = "ivf.faiss"
@@ -213,8 +213,7 @@ class InvertedFile:
         if self.reach is None or effort is not None or k > REACHED_UP_TO:
             entry_QC = self._among(query, wanted, probes, enough)
         else:
-            scanning = scanning_of(self.file_kind, probes)
-            entry_QC = self._stages.search(query, wanted, scanning, self.reach)
+            entry_QC = self._stages.search(query, wanted, self.file_kind, probes, self.reach)
             lacking = entry_QC[:, enough - 1] < 0
             if lacking.any():
                 entry_QC[lacking] = self._among(query[lacking], wanted, probes, enough)

@@ -66,7 +66,7 @@ class ExactScores:
         if entry_C.min() < 0:
             score_C[entry_C < 0] = -np.inf
         order = (-score_C).argsort(kind="stable")[:k]
-        return Neighbors(entry_C[None, order], score_C[None, order])
+        return Neighbors(entry_C.take(order)[None], score_C.take(order)[None])
 
     def _scores(self, query_QD: Vectors, entry_QC: Rows) -> Floats:
         """Return the score of each candidate, -inf for none."""
