@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One process a core; the tests of a file stay together, for they share what was set up.
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 WORKSPACE ?= demo
 IMAGE ?= lookalike
 BASE_IMAGE ?= python:3.11-slim-bookworm
@@ -35,10 +37,10 @@ check: setup ## format, lint, types, direction of imports
 	$(BIN)/lint-imports
 
 test: setup ## the tests that need seconds
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: test ## those, then the slow ones, a browser, and damage done on purpose
-	$(BIN)/python -m pytest -m "slow or browser or chaos"
+	$(PYTEST) -m "slow or browser or chaos"
 
 bench: setup ## measure the way from events to a published build
 	$(BIN)/python -m benchmarks

@@ -18,15 +18,7 @@ from index.choice import Reach
 from index.config import IndexConfig
 from index.exact import ExactIndex
 from index.ivf import InvertedFile
-from index.tuning import (
-    DEPTHS,
-    Quality,
-    Questions,
-    Recalls,
-    quality_from,
-    reaches,
-    recall_of,
-)
+from index.tuning import Quality, Questions, quality_if_reached
 
 REACHES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Shares of the squared distance to the nearest centroid, and of its mean, that are tried."""
@@ -68,28 +60,10 @@ def with_least_reach(
     while low < high:
         middle = (low + high) // 2
         pruned = ApproximateIndex(index.entries, wider.with_reach(tried[middle]))
-        found = _quality_if_reached(exact, pruned, questions, config)
+        # points beside users lie amid their lists, and are easier than newcomers
+        found = quality_if_reached(exact, pruned, questions, config, stored_alone=True)
         if found is None:
             low = middle + 1
         else:
             best, high = (pruned, found), middle
     return best
-
-
-def _quality_if_reached(
-    exact: ExactIndex, index: ApproximateIndex, questions: Questions, config: IndexConfig
-) -> Quality | None:
-    """Return what an index finds; None, and sooner, where it misses the target at a depth.
-
-    Stored users must find as much without the points beside them, which lie amid their lists and
-    are easier than newcomers.
-    """
-    is_stored_Q = questions.own_Q >= 0
-    recalls: dict[int, Recalls] = {}
-    for k in DEPTHS:
-        recalls[k] = recall_of(exact, index, questions, k=k)
-        quality = quality_from(recalls, questions, confidence=config.confidence)
-        of_stored = recalls[k][is_stored_Q].mean() if is_stored_Q.any() else 1.0
-        if not reaches(quality, config) or of_stored < config.recall_target:
-            return None
-    return quality

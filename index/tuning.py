@@ -242,14 +242,29 @@ def tune(
 
 
 def quality_if_reached(
-    exact: ExactIndex, index: ApproximateIndex, questions: Questions, config: IndexConfig
+    exact: ExactIndex,
+    index: ApproximateIndex,
+    questions: Questions,
+    config: IndexConfig,
+    *,
+    stored_alone: bool = False,
 ) -> Quality | None:
-    """Return what an index finds; None, and sooner, where it misses the target at a depth."""
+    """Return what an index finds; None, and sooner, where it misses the target at a depth.
+
+    Args:
+        exact: Holds the vectors.
+        index: What is asked.
+        questions: Queries with their answers.
+        config: The target.
+        stored_alone: Stored users must find as much in the mean without the points beside them.
+    """
+    stored = np.flatnonzero(questions.own_Q >= 0) if stored_alone else np.empty(0, np.int64)
     recalls: dict[int, Recalls] = {}
     for k in DEPTHS:
         recalls[k] = recall_of(exact, index, questions, k=k)
         quality = quality_from(recalls, questions, confidence=config.confidence)
-        if not reaches(quality, config):
+        of_stored = recalls[k][stored].mean() if len(stored) else 1.0
+        if not reaches(quality, config) or of_stored < config.recall_target:
             return None
     return quality
 
