@@ -190,14 +190,14 @@ class LabelStore:
             recorded, known or revoked since, or shortly before: a writer may take a while. Nulls
             where a user has no label now.
         """
-        changed = select(labels.c.user_id).where(_touched_since(since)).distinct().subquery()
-        in_force = _in_force(to_us(now), among=select(changed.c.user_id)).subquery()
-        now_in_force = [in_force.c[name] for name in CHANGED_SCHEMA.names[1:]]
-        statement = select(changed.c.user_id, *now_in_force).select_from(
-            changed.outerjoin(in_force, changed.c.user_id == in_force.c.user_id)
-        )
-        with self._database.read() as connection:
-            rows = connection.execute(statement).all()
+        touched = select(labels.c.user_id).where(_touched_since(since))
+        in_force = _in_force(to_us(now), among=touched).subquery()
+        statement = select(*(in_force.c[name] for name in CHANGED_SCHEMA.names))
+        with self._database.read() as connection:  # no join: SQLite's takes quadratic time
+            rows: list[Sequence[Any]] = [*connection.execute(statement)]
+            changed = set(connection.execute(touched.distinct()).scalars())
+        nothing = (None,) * (len(CHANGED_SCHEMA) - 1)
+        rows += [(user_id, *nothing) for user_id in changed.difference(row[0] for row in rows)]
         columns = zip(*rows, strict=True) if rows else ([] for _ in CHANGED_SCHEMA)
         arrays = [pa.array(c, f.type) for c, f in zip(columns, CHANGED_SCHEMA, strict=True)]
         return pa.table(arrays, schema=CHANGED_SCHEMA)
