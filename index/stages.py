@@ -71,7 +71,7 @@ class Stages:
         distance_QP, list_QP = self.nearest(query, probes)
         if len(query) == 1:  # in a third of the time
             within = int(distance_QP[0].searchsorted(reach.limits(distance_QP[0, 0]), "right"))
-            return self._scan(query, k, scanning_of(kind, within), distance_QP, list_QP)
+            return self._scan(query, k, scanning_of(kind, max(within, 1)), distance_QP, list_QP)
         list_QP[distance_QP > reach.limits(distance_QP[:, :1])] = -1
         return self._scan(query, k, scanning_of(kind, probes), distance_QP, list_QP)
 
