@@ -40,7 +40,7 @@ test: setup ## the tests that need seconds
 	$(PYTEST)
 
 test-all: test ## those, then the slow ones, a browser, and damage done on purpose
-	$(PYTEST) -m "slow or browser or chaos"
+	$(BIN)/python -m pytest -m "slow or browser or chaos"
 
 bench: setup ## measure the way from events to a published build
 	$(BIN)/python -m benchmarks
