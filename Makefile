@@ -40,7 +40,8 @@ test: setup ## the tests that need seconds
 	$(PYTEST)
 
 test-all: test ## those, then the slow ones, a browser, and damage done on purpose
-	$(BIN)/python -m pytest -m "slow or browser or chaos"
+	$(BIN)/python -m pytest -m milvus
+	$(PYTEST) -m "(slow or browser or chaos) and not milvus"
 
 bench: setup ## measure the way from events to a published build
 	$(BIN)/python -m benchmarks

@@ -27,7 +27,9 @@ def in_milvus_lite(tmp_path: Path) -> IndexConfig:
     return milvus_config(embedded_milvus(tmp_path))
 
 
-@pytest.fixture(params=["milvus-lite", pytest.param("milvus", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["milvus-lite", pytest.param("milvus", marks=[pytest.mark.slow, pytest.mark.milvus])]
+)
 def in_milvus(request: pytest.FixtureRequest, tmp_path: Path) -> IndexConfig:
     """Builds in either server; each test has an alias of its own."""
     if request.param == "milvus-lite":

@@ -80,7 +80,7 @@ BACKENDS = [
     pytest.param(in_process(kind="ivf_rabitq"), id="ivf_rabitq"),
     pytest.param(in_process(kind="symqg"), id="symqg"),
     pytest.param(embedded, id="milvus-lite", marks=pytest.mark.slow),
-    pytest.param(on_server, id="milvus", marks=pytest.mark.slow),
+    pytest.param(on_server, id="milvus", marks=[pytest.mark.slow, pytest.mark.milvus]),
 ]
 
 
