@@ -194,8 +194,9 @@ class LabelStore:
         in_force = _in_force(to_us(now), among=touched).subquery()
         statement = select(*(in_force.c[name] for name in CHANGED_SCHEMA.names))
         with self._database.read() as connection:  # no join: SQLite's takes quadratic time
-            rows: list[Sequence[Any]] = [*connection.execute(statement)]
+            # In this order nobody loses a label that is written between the two.
             changed = set(connection.execute(touched.distinct()).scalars())
+            rows: list[Sequence[Any]] = [*connection.execute(statement)]
         nothing = (None,) * (len(CHANGED_SCHEMA) - 1)
         rows += [(user_id, *nothing) for user_id in changed.difference(row[0] for row in rows)]
         columns = zip(*rows, strict=True) if rows else ([] for _ in CHANGED_SCHEMA)
