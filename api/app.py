@@ -106,6 +106,12 @@ def make_services(workspace: Workspace, *, index: IndexConfig, serve: ServeConfi
             queue_max=serve.work_queue_max,
             timeout_seconds=serve.work_timeout_seconds,
         ),
+        remote=WorkPool(
+            num_threads=serve.remote_threads,
+            queue_max=serve.work_queue_max,
+            timeout_seconds=serve.work_timeout_seconds,
+            name="remote",
+        ),
         metrics=ServiceMetrics(),
         hash_user=UserHasher(secret),
         collections=collections_of(index),
@@ -131,6 +137,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
         services.work.stop()
+        services.remote.stop()
         await asyncio.to_thread(services.audit.stop)
 
 

@@ -34,7 +34,8 @@ def search_many(
 ) -> list[Answer | IndexingError]:
     """Answer queries in their order, those of one kind together; each succeeds or fails alone.
 
-    Where the vector database is away, nothing more is asked of it: each wait holds up the worker.
+    Where the vector database is away, nothing more is asked of it: each wait holds up a thread.
+    What needs no database is answered all the same.
     """
     places: dict[Hashable, list[int]] = {}
     for place, query in enumerate(queries):
@@ -43,11 +44,27 @@ def search_many(
     away: MilvusUnavailable | None = None
     for group in places.values():
         asked = [queries[place] for place in group]
-        found = [away] * len(group) if away else _search_group(service, asked, metrics)
+        if away is not None and asks_server(service, asked[0].to_domain()):
+            found: Sequence[Answer | IndexingError] = [away] * len(group)
+        else:
+            found = _search_group(service, asked, metrics)
         for place, answer in zip(group, found, strict=True):
             answers[place] = answer
-        away = next((one for one in found if isinstance(one, MilvusUnavailable)), None)
+        away = next((one for one in found if isinstance(one, MilvusUnavailable)), away)
     return answers
+
+
+def asks_server(service: LookalikeService, request: NeighborRequest) -> bool:
+    """Tell whether a search waits for a vector database."""
+    is_local = request.exact or not request.compares_as_stored
+    return service.search_mode == "milvus" and not is_local
+
+
+def any_asks_server(service: LookalikeService, queries: Sequence[NeighborsRequest]) -> bool:
+    """Tell whether one of several searches waits for a vector database."""
+    if service.search_mode != "milvus":  # which spares reading all of them
+        return False
+    return any(asks_server(service, query.to_domain()) for query in queries)
 
 
 def _kind(query: NeighborsRequest) -> Hashable:

@@ -18,6 +18,8 @@ class Services:
     """Everything a request may need; made once per worker.
 
     Attributes:
+        work: For what keeps a processor busy.
+        remote: For what waits for a vector database.
         collections: Where builds have collections; None without a Milvus server.
     """
 
@@ -28,6 +30,7 @@ class Services:
     keys: ServedKeys
     audit: AuditWriter
     work: WorkPool
+    remote: WorkPool
     metrics: ServiceMetrics
     hash_user: UserHasher
     collections: MilvusCollections | None = None

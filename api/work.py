@@ -17,8 +17,10 @@ class WorkPool:
     that an overload can't pile up behind the answers that were already given.
     """
 
-    def __init__(self, *, num_threads: int, queue_max: int, timeout_seconds: float) -> None:
-        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="work")
+    def __init__(
+        self, *, num_threads: int, queue_max: int, timeout_seconds: float, name: str = "work"
+    ) -> None:
+        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
         self._places = num_threads + queue_max
         self._timeout_seconds = timeout_seconds
         self._num_taken = 0

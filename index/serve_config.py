@@ -38,6 +38,13 @@ class ServeConfig(BaseModel, frozen=True, extra="forbid"):
     work_threads: int = Field(
         1, ge=1, le=64, description="threads per worker for embedding, batches and risk"
     )
+    remote_threads: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="threads per worker for searches that wait for a vector database; they hold up "
+        "no other work",
+    )
     work_queue_max: int = Field(
         32, ge=1, description="heavy requests that wait per worker; above it the answer is 503"
     )

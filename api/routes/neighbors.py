@@ -18,7 +18,7 @@ from api.schemas import (
     NeighborsRequest,
     QueryBody,
 )
-from api.searching import Answer, search_many, search_one
+from api.searching import Answer, any_asks_server, asks_server, search_many, search_one
 from api.shapes import hit_body, meta_of, neighbors_answer
 from index.answers import NeighborAnswer, NeighborRequest, UnknownUser
 from index.errors import IndexingError, RequestError
@@ -97,7 +97,8 @@ async def query_neighbors_batch(call: Call, body: BatchNeighborsRequest) -> Batc
         answers = search_many(service, body.queries, services.metrics)
         return [_item(call, place, answer) for place, answer in enumerate(answers)]
 
-    items = await services.work.run(answer)
+    waits = any_asks_server(service, body.queries)
+    items = await (services.remote if waits else services.work).run(answer)
     modes = {item["search_mode"] for item in items if item["search_mode"] is not None}
     return {
         "results": items,
@@ -123,11 +124,15 @@ async def find_neighbors(
 ) -> NeighborAnswer:
     """Search where it disturbs others least: quick searches here, the others in a thread.
 
+    Who waits for a vector database does so beside the threads that embed and assess.
+
     Raises:
         UserNotFound: If the query names a user whom the build does not have.
     """
     search = partial(search_one, service, query, request, call.services.metrics)
-    if query.events is None and _is_quick(call, service, request):
+    if asks_server(service, request):
+        answer = await call.services.remote.run(search)
+    elif query.events is None and _is_quick(call, service, request):
         answer = search()
     else:
         answer = await call.services.work.run(search)
@@ -143,8 +148,6 @@ def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -
     if request.k * (1 + request.members) > INLINE_K_MAX:
         return False
     is_local = request.exact or not request.compares_as_stored
-    if service.search_mode == "milvus" and not is_local:
-        return False
     is_exact = is_local or request.known_violators
     if service.search_mode != "exact" and not is_exact:
         return True

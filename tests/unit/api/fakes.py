@@ -261,6 +261,11 @@ def make_world(
             queue_max=config.work_queue_max,
             timeout_seconds=config.work_timeout_seconds,
         ),
+        remote=WorkPool(
+            num_threads=config.remote_threads,
+            queue_max=config.work_queue_max,
+            timeout_seconds=config.work_timeout_seconds,
+        ),
         metrics=ServiceMetrics(),
         hash_user=UserHasher("s" * 40),
     )

@@ -1,5 +1,7 @@
 import json
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -309,6 +311,7 @@ def test_a_batch_asks_a_server_that_is_away_once(client: TestClient, world: Worl
             super()._fail()
 
     world.live.build = build = AwayBuild()
+    build.search_mode = "milvus"
     build.failure = MilvusUnavailable("the server did not answer in 10 s")
     queries: list[dict[str, Any]] = [
         {"query": {"user_id": user_id}, "k": k} for k in (1, 2) for user_id in ("u-1", "ü", "u-2")
@@ -322,6 +325,61 @@ def test_a_batch_asks_a_server_that_is_away_once(client: TestClient, world: Worl
         "urn:lookalike:problem:vectors-unavailable"
     }
     assert build.num_asked == 1
+
+
+def test_a_batch_answers_what_needs_no_server_while_it_is_away(
+    client: TestClient, world: World
+) -> None:
+    class AwayBuild(FakeBuild):
+        """Its vectors are on a server that does not answer; exact searches need no server."""
+
+        search_mode = "milvus"
+
+        def neighbors_of_users(
+            self, user_ids: Sequence[str], request: NeighborRequest
+        ) -> list[NeighborAnswer | UnknownUser]:
+            if not request.exact:
+                raise MilvusUnavailable("the server did not answer in 10 s")
+            return super().neighbors_of_users(user_ids, request)
+
+    world.live.build = AwayBuild()
+    queries = [
+        {"query": {"user_id": "u-1"}, "k": k, "params": {"exact": exact}}
+        for k, exact in [(1, False), (1, True), (2, False), (2, True)]
+    ]
+
+    answer = client.post("/v1/neighbors:batch_query", json={"queries": queries})
+
+    assert [item["status"] for item in answer.json()["results"]] == [503, 200, 503, 200]
+
+
+def test_who_waits_for_a_server_holds_up_no_risk(client: TestClient, world: World) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    class SlowBuild(FakeBuild):
+        """Its vectors are on a server that takes its time."""
+
+        search_mode = "milvus"
+
+        def neighbors_of_users(
+            self, user_ids: Sequence[str], request: NeighborRequest
+        ) -> list[NeighborAnswer | UnknownUser]:
+            asked.set()
+            assert answered.wait(30)
+            return super().neighbors_of_users(user_ids, request)
+
+    world.live.build = SlowBuild()
+    batch = {"queries": [{"query": {"user_id": "u-1"}}]}
+    with ThreadPoolExecutor(2) as threads:
+        one = threads.submit(query, client, query={"user_id": "u-1"})
+        assert asked.wait(30)
+        many = threads.submit(client.post, "/v1/neighbors:batch_query", json=batch)
+        risk = client.post("/v1/risk:batch", json={"user_ids": ["u-1"]})
+        assert not one.done()
+        assert not many.done()
+        answered.set()
+
+    assert [risk.status_code, one.result().status_code, many.result().status_code] == [200] * 3
 
 
 def test_a_failure_that_is_nobodys_query_is_not_tried_query_by_query(
