@@ -19,7 +19,7 @@ COPY index index
 COPY api api
 COPY jobs jobs
 COPY benchmarks benchmarks
-RUN /opt/lookalike/bin/pip install --constraint constraints.txt '.[milvus,symqg,text]'
+RUN /opt/lookalike/bin/pip install --constraint constraints.txt '.[milvus,postgres,symqg,text]'
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="lookalike" \

@@ -1,5 +1,7 @@
 """The operational database: SQLite in WAL mode by default, PostgreSQL by URL."""
 
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,17 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import (
@@ -24,12 +36,19 @@ from store.errors import DatabaseError
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 10_000
 _BEGIN = "sqlite_begin"
+MIGRATION_LOCK = int.from_bytes(b"lookalik", "big", signed=True)
 DIALECTS = ("sqlite", "postgresql")
-LIBPQ, CONNECT_SECONDS = ("postgresql://", "postgresql+psycopg"), 5
+POSTGRES, PSYCOPG, CONNECT_SECONDS = "postgresql://", "postgresql+psycopg://", 5
+
+_migrating = threading.Lock()
+"""Alembic keeps what it is at in its module."""
 
 
 class Database:
-    """Connections to the operational database; safe to share between threads."""
+    """Connections to the operational database; safe to share between threads.
+
+    They are closed by `close`, or once nobody holds it any more.
+    """
 
     def __init__(self, url: str) -> None:
         """Prepare connections; nothing is opened before the first use.
@@ -38,6 +57,8 @@ class Database:
             DatabaseError: If the URL can't be understood, or its driver is not installed.
         """
         self._engine = _engine_of(url)
+        weakref.finalize(self, self._engine.dispose)
+        event.listen(self._engine, "handle_error", _hide_details)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _configure_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -56,11 +77,17 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         try:
-            with self.begin() as connection:
+            with _migrating, self.begin() as connection:
+                if self._is_postgres:  # SQLite lets one transaction write at a time anyway
+                    connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except (SQLAlchemyError, CommandError, DatabaseError) as error:
             raise DatabaseError(f"{self._place} can't be migrated: {error}") from error
+
+    @property
+    def _is_postgres(self) -> bool:
+        return self._engine.dialect.name == "postgresql"
 
     @property
     def _place(self) -> str:
@@ -92,9 +119,18 @@ class Database:
         with _explained(), self._engine.begin() as connection:
             yield connection
 
+    def write_alone(self, connection: Connection, table: Table) -> None:
+        """Let nobody else write to a table until the transaction ends; readers don't wait.
+
+        A transaction of SQLite that writes has the whole database anyway.
+        """
+        if self._is_postgres:
+            quoted = self._engine.dialect.identifier_preparer.format_table(table)
+            connection.execute(text(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE"))
+
     def insert(self, table: Table) -> Any:
         """Return an insert that may say what to do on conflict, in this database's dialect."""
-        if self._engine.dialect.name == "postgresql":
+        if self._is_postgres:
             return postgresql_insert(table)
         return sqlite_insert(table)
 
@@ -105,12 +141,14 @@ class Database:
 
 def _engine_of(url: str) -> Engine:
     """Return an engine; what is wrong with a URL is told without the URL, which is a secret."""
+    if url.startswith(POSTGRES):  # SQLAlchemy would take the driver's predecessor
+        url = PSYCOPG + url.removeprefix(POSTGRES)
     try:
         engine = create_engine(
             url,
             pool_pre_ping=not url.startswith("sqlite"),
             hide_parameters=True,  # they name users, and errors are logged
-            connect_args={"connect_timeout": CONNECT_SECONDS} if url.startswith(LIBPQ) else {},
+            connect_args={"connect_timeout": CONNECT_SECONDS} if url.startswith(PSYCOPG) else {},
         )
     except (NoSuchModuleError, ImportError) as error:
         raise DatabaseError(f"database_url can't be used: {error}") from None
@@ -124,6 +162,13 @@ def _engine_of(url: str) -> Engine:
             f"database_url can't be used: {engine.dialect.name} is none of {', '.join(DIALECTS)}"
         )
     return engine
+
+
+def _hide_details(failure: ExceptionContext) -> None:
+    """Keep the first line of a driver's failure: the details after it quote the row."""
+    for error in (failure.original_exception, failure.sqlalchemy_exception):
+        if error is not None:
+            error.args = tuple(str(part).partition("\n")[0] for part in error.args[:1])
 
 
 @contextmanager

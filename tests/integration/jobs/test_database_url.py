@@ -11,26 +11,31 @@ from store.database import Database
 from store.erasures import erased_users
 from tests.integration.jobs.conftest import invoke
 from tests.integration.jobs.test_rebuild import live_build, some_users
+from tests.postgres_servers import PostgresServer
 
 
-@pytest.fixture
-def elsewhere(workspace: Path, tmp_path: Path) -> Path:
-    """The workspace's database, moved to where its settings say."""
-    other = tmp_path / "database" / "other.sqlite"
-    other.parent.mkdir()
-    (workspace / "ops.sqlite").rename(other)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def elsewhere(request: pytest.FixtureRequest, workspace: Path, tmp_path: Path) -> str:
+    """The URL of another database than the workspace's own, as the settings name it."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'other.sqlite'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.make_database()
+    (workspace / "ops.sqlite").unlink()
     settings = workspace / "lookalike.toml"
     text = settings.read_text()
-    settings.write_text(text.replace('database_url = ""', f'database_url = "sqlite:///{other}"'))
+    settings.write_text(text.replace('database_url = ""', f'database_url = "{url}"'))
     assert settings.read_text() != text
-    return other
+    return url
 
 
 def test_every_command_uses_the_database_that_the_settings_name(
-    workspace: Path, elsewhere: Path, platform: SimulationReport, tmp_path: Path
+    workspace: Path, elsewhere: str, platform: SimulationReport, tmp_path: Path
 ) -> None:
-    (labels,) = invoke("ingest", "labels", platform.labels_file, "-w", workspace)["files"]
-    assert labels["already_ingested"], "the database knows the file"
+    for is_known in (False, True):
+        (labels,) = invoke("ingest", "labels", platform.labels_file, "-w", workspace)["files"]
+        assert labels["already_ingested"] == is_known
     report = invoke("rebuild", "-w", workspace)
     assert report["num_violators"] > 0
     user, erased = some_users(live_build(workspace), 2)
@@ -40,7 +45,7 @@ def test_every_command_uses_the_database_that_the_settings_name(
     assert [key["name"] for key in invoke("keys", "list", "-w", workspace)["keys"]] == ["someone"]
     invoke("erase", erased, "-w", workspace)
     assert not (workspace / "ops.sqlite").exists()
-    database = Database(f"sqlite:///{elsewhere}")
+    database = Database(elsewhere)
     assert [row.action for row in read_audit(database)] == ["export vectors", "search"]
     assert erased_users(database) == {erased}
     database.close()

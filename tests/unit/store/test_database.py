@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from store.database import Database
 from store.errors import DatabaseError
 from store.tables import metadata
+from tests.milvus_servers import skip_without
 
 
 def test_the_migrations_make_the_tables_of_the_metadata(database: Database) -> None:
@@ -35,11 +36,13 @@ def test_migrating_twice_is_safe(database: Database) -> None:
         ]
 
 
-def test_sqlite_is_in_wal_mode_with_foreign_keys(database: Database) -> None:
+def test_sqlite_is_in_wal_mode_with_foreign_keys(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ops.sqlite'}")
     with database.read() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+    database.close()
 
 
 def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:
@@ -79,7 +82,6 @@ def test_a_database_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
         "no url: secret",
         "postgresql://me:secret@host:port/db",
         "postgresql://me:secret@[::1/db",
-        "postgresql://me:54secret/2@host/db",
         "postgresql+nodriver://me:secret@host/db",
         "nodialect://me:secret@host/db",
         "sqlite://me:secret@host/db",
@@ -91,6 +93,16 @@ def test_a_url_that_can_not_be_used_is_one_line_without_its_password(url: str) -
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+def test_a_server_that_is_not_there_is_one_line_without_its_password() -> None:
+    skip_without("psycopg")
+    database = Database("postgresql://me:54secret/2@127.0.0.1:1/db?application_name=token")
+    with pytest.raises(DatabaseError, match=r"can't be migrated: .*refused") as refused:
+        database.migrate()
+    for hidden in ("secret", "token", "\n"):
+        assert hidden not in str(refused.value)
+    database.close()
 
 
 def test_what_is_shown_of_a_url_has_no_password(tmp_path: Path) -> None:
