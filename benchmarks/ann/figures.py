@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.ann.bench import BUILD, LOAD
 from benchmarks.ann.methods import Method, effort_name
 from benchmarks.ann.rows import WHY_NOT, Row, RowStore, is_measured
+from benchmarks.ann.timing import ROUND_TRIP
 from index.recall import share_upper_bound
 
 KS = (10, 100)
@@ -60,7 +61,11 @@ def merged(rows: Sequence[Row]) -> Facts:
         **{key: worst[key] for key in JUDGED if key in worst},
         **{key: failing[key] for key in ("failed", "num_queries") if key in failing},
         "qps": spread([row["qps"] for row in rows]),
-        **{key: spread([row[key] for row in rows]) for key in LATENCIES if key in rows[0]},
+        **{
+            key: spread([row[key] for row in rows])
+            for key in (*LATENCIES, ROUND_TRIP)
+            if all(key in row for row in rows)
+        },
     }
 
 

@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 from benchmarks.ann.engines.engine import Flags, Ids, Params, Vectors, padded
 from benchmarks.ann.ours import SPACE_ID, make_build
 
+SEARCH_PATH, ROUND_TRIP_PATH = "/v1/neighbors:query", "/round-trip"
 SERVER_SECONDS = 120.0
 RECEIVE_BYTES = 65_536
 
@@ -50,6 +51,9 @@ class HttpEngine:
     def search(self, query_QD: Vectors, k: int) -> Ids:
         return np.stack([self._ask(query_D, k) for query_D in query_QD])
 
+    def round_trip(self, query_QD: Vectors, k: int) -> Ids:
+        return np.stack([self._ask(query_D, k, f"{ROUND_TRIP_PATH}?{k}") for query_D in query_QD])
+
     def session(self) -> "HttpEngine":
         other = HttpEngine()
         other._port, other._key, other._ef = self._port, self._key, self._ef
@@ -65,18 +69,18 @@ class HttpEngine:
             server.wait(SERVER_SECONDS)
             server.stdout.close()
 
-    def _ask(self, query_D: Vectors, k: int) -> Ids:
+    def _ask(self, query_D: Vectors, k: int, path: str = SEARCH_PATH) -> Ids:
         body = {
             "query": {"vector": query_D.tolist(), "space_id": SPACE_ID},
             "k": k,
             "params": {} if self._ef is None else {"ef_search": self._ef},
         }
         try:
-            status, answer = self._connection.ask("/v1/neighbors:query", to_json(body))
+            status, answer = self._connection.ask(path, to_json(body))
         except ConnectionError:  # it was idle, so the server closed it
             self._connection.close()
             self._connection = Connection(self._port, self._key)
-            status, answer = self._connection.ask("/v1/neighbors:query", to_json(body))
+            status, answer = self._connection.ask(path, to_json(body))
         if status != HTTPStatus.OK:
             raise RuntimeError(f"status {status}: {answer.get('detail')}")
         return padded([int(hit["user_id"]) for hit in answer["neighbors"]], k)

@@ -18,6 +18,7 @@ from benchmarks.ann.tables import (
     filters_table,
     frontier_table,
     reasons,
+    round_trips_table,
     updates_table,
 )
 from benchmarks.commits import commits
@@ -54,7 +55,9 @@ NOTES = (
     "first and measured in turns; figures are medians over the repeats, with their ends in "
     "brackets; recall and failures are those of the worst repeat. Where methods build several "
     "indexes, each repeat asks the next.",
-    "Latencies are those of the library's Python interface, one query at a time.",
+    "Latencies are those of the library's Python interface, one query at a time. Where there is a "
+    "connection, the way *there and back* is measured too: the same query is sent and as many "
+    "neighbors come back, without a search.",
     "Vectors have length one, so that inner product, cosine and Euclidean distance rank alike, and "
     "each library has the metric that it is best at.",
     "Wider settings are not measured once a narrower one finds everything.",
@@ -109,6 +112,7 @@ def data_lines(result: Result) -> Iterator[str]:
         yield from fastest_table(methods, k)
     yield f"![recall against queries per second]({PLOTS_NAME}/{plot_name(result)})\n"
     for title, lines in (
+        ("There and back", round_trips_table(methods)),
         ("Building and serving", building_table(methods)),
         ("Several threads of one process", concurrency_table(methods)),
         ("Filters", filters_table(methods, result["about"]["filters"])),

@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks.ann.figures import QUERIES_TO_PROVE
 from benchmarks.ann.methods import FLAT
 from benchmarks.ann.rows import WHY_NOT
+from benchmarks.ann.timing import ROUND_TRIP
 from benchmarks.encoder.writing import percent, table
 
 Facts = Mapping[str, Any]
@@ -50,6 +51,20 @@ def frontier_table(methods: Sequence[Facts], k: int) -> Iterator[str]:
             rows.append([*name, *recalls, recall_text(point["lowest"]), *speeds])
     header = ["method", "setting", f"recall@{k}", "failed", "found nothing", "worst query"]
     yield from table([*header, "queries per second", "p50 ms", "p95 ms", "p99 ms"], rows)
+
+
+def round_trips_table(methods: Sequence[Facts]) -> Iterator[str]:
+    """Yield what of a search is its way there and back, where there is a connection."""
+    rows = []
+    for method in methods:
+        for k, point in method["fastest_good"].items():
+            if point is None or ROUND_TRIP not in point:
+                continue
+            search, trip = (point[key]["median"] for key in (LATENCIES[0], ROUND_TRIP))
+            figures = [f"{value:.3f}" for value in (search, trip, search - trip)]
+            rows.append([f"`{method['name']}`", k, point["setting"], *figures])
+    header = ["method", "neighbors", "setting", "p50 ms", "without a search", "difference"]
+    yield from table(header, rows)
 
 
 def building_table(methods: Sequence[Facts]) -> Iterator[str]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from benchmarks.ann.engines.engine import Engine, Ids, SessionEngine, UpdatingEngine, Vectors
 
 WARM_UP_QUERIES, QUERIES_MIN = 30, 20
+ROUND_TRIP = "round_trip_ms_p50"
 UPDATES_AT_ONCE, QUERIES_BETWEEN = 100, 10
 
 Search = Callable[[Vectors, int], Ids]

@@ -25,6 +25,7 @@ from benchmarks.ann.engines.engine import (
     Engine,
     FilteringEngine,
     Ids,
+    RoundTripEngine,
     Unsupported,
     UpdatingEngine,
     Vectors,
@@ -41,6 +42,7 @@ from benchmarks.ann.memory import (
     resident_mb,
 )
 from benchmarks.ann.timing import (
+    ROUND_TRIP,
     time_batches,
     time_queries,
     time_threads,
@@ -48,6 +50,7 @@ from benchmarks.ann.timing import (
 )
 
 ENGINES = "benchmarks.ann.engines"
+ROUND_TRIP_SHARE = 0.25  # of the most seconds of a measurement
 
 Facts = dict[str, Any]
 
@@ -154,10 +157,16 @@ class Worker:
         }
 
     def measure(self, effort: Facts, queries: str, k: int, seconds: float, answers: str) -> Facts:
-        """Time single queries."""
-        self._engine.tune(effort)
-        ids_QK, facts = time_queries(self._engine.search, _read(queries), k, seconds_max=seconds)
+        """Time single queries; where there is a connection, answers without a search, too."""
+        engine = self._engine
+        engine.tune(effort)
+        query_QD = _read(queries)
+        ids_QK, facts = time_queries(engine.search, query_QD, k, seconds_max=seconds)
         _keep(answers, ids_QK)
+        if isinstance(engine, RoundTripEngine):
+            seconds *= ROUND_TRIP_SHARE
+            _, trips = time_queries(engine.round_trip, query_QD, k, seconds_max=seconds)
+            facts[ROUND_TRIP] = trips["latency_ms_p50"]
         return {
             **facts,
             "resident_mb": round(resident_mb(), 1),

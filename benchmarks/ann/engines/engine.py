@@ -95,6 +95,15 @@ class SessionEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class RoundTripEngine(Protocol):
+    """An engine behind a connection, which costs something whatever is asked."""
+
+    def round_trip(self, query_QD: Vectors, k: int) -> Ids:
+        """Send each query and receive k ids, as a search does, without searching; Q by k."""
+        ...
+
+
 def padded(ids: npt.ArrayLike, k: int) -> Ids:
     """Return the ids of one query as a row of length k."""
     row = np.full(k, -1, dtype=np.int64)

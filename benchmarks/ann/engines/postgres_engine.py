@@ -74,11 +74,17 @@ class PostgresEngine:
         _prepare(self._connection, self._ef)
 
     def search(self, query_QD: Vectors, k: int) -> Ids:
-        return _ask(self._connection, "SELECT id FROM t ORDER BY v <#> %s LIMIT %s", query_QD, k)
+        statement = "SELECT id FROM t ORDER BY v <#> %(query)s LIMIT %(k)s"
+        return _ask(self._connection, statement, query_QD, k)
+
+    def round_trip(self, query_QD: Vectors, k: int) -> Ids:
+        statement = "SELECT id FROM generate_series(1, %(k)s) id WHERE %(query)s IS NOT NULL"
+        return _ask(self._connection, statement, query_QD, k)
 
     def search_filtered(self, query_QD: Vectors, k: int, filter_number: int) -> Ids:
         statement = (
-            f"SELECT id FROM t WHERE {filter_name(filter_number)} ORDER BY v <#> %s LIMIT %s"
+            f"SELECT id FROM t WHERE {filter_name(filter_number)} "
+            "ORDER BY v <#> %(query)s LIMIT %(k)s"
         )
         return _ask(self._connection, statement, query_QD, k)
 
@@ -125,7 +131,8 @@ def _prepare(connection: Any, ef: int) -> None:
 def _ask(connection: Any, statement: str, query_QD: Vectors, k: int) -> Ids:
     rows = []
     for query_D in query_QD:
-        answer = connection.execute(statement, (query_D, k), prepare=True).fetchall()
+        named = {"query": query_D, "k": k}
+        answer = connection.execute(statement, named, prepare=True).fetchall()
         rows.append(padded([row[0] for row in answer], k))
     return np.stack(rows)
 

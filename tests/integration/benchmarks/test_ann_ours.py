@@ -5,7 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.ann.engines.engine import Engine, FilteringEngine, SessionEngine
+from benchmarks.ann.engines.engine import (
+    Engine,
+    FilteringEngine,
+    RoundTripEngine,
+    SessionEngine,
+)
 from benchmarks.ann.methods import METHODS
 from benchmarks.ann.ours import BuildEngine, ExactEngine, ServiceEngine, read_build
 from benchmarks.ann.ours_http import HttpEngine
@@ -81,5 +86,9 @@ def test_over_http_the_same_is_found_also_after_the_connection_was_closed(tmp_pa
         session = engine.session()
         assert np.array_equal(session.search(QUERIES[:5], 10), ids[:5])
         session.close()
+        assert isinstance(engine, RoundTripEngine)
+        for k in (10, 5):
+            same = engine.round_trip(QUERIES[:3], k)
+            assert np.array_equal(same, np.repeat(engine.search(QUERIES[:1], k), 3, axis=0))
     finally:
         engine.close()

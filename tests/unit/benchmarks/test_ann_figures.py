@@ -17,6 +17,7 @@ from benchmarks.ann.figures import (
     is_good,
     is_proven,
     setting_key,
+    spread,
 )
 from benchmarks.ann.methods import FLAT, METHODS, Method, chosen
 from benchmarks.ann.page import RESULTS_PATTERN, data_lines, latest, page_text, write_page
@@ -24,6 +25,7 @@ from benchmarks.ann.peers import PYTHON_VARIABLE, REQUIREMENTS, python_of, why_n
 from benchmarks.ann.plots import pareto
 from benchmarks.ann.render import FOLDER
 from benchmarks.ann.rows import WHY_NOT, RowStore
+from benchmarks.ann.timing import ROUND_TRIP
 from jobs.errors import UsageError
 from tests.unit.benchmarks.ann_results import method, point, result
 
@@ -188,6 +190,17 @@ def test_the_page_tells_speed_with_recall_failures_and_the_ratio_to_the_flat_sea
     )
     names = [line.split("`")[1] for line in lines if line.startswith("| `")]
     assert names[:3] == ["fast", FLAT, "poor"], "good ones first, the fastest before others"
+
+
+def test_the_way_there_and_back_is_told_where_there_is_one() -> None:
+    near = method("near", [point("ef 16", 0.995, 0.0, 5_000.0)])
+    far = method("far", [point("ef 16", 0.995, 0.0, 1_000.0) | {ROUND_TRIP: spread([0.3])}])
+    lines = list(data_lines(result(near, far)))
+
+    title = lines.index("### There and back\n")
+    assert "| `far` | 10 | ef 16 | 1.000 | 0.300 | 0.700 |" in lines[title:]
+    assert not any("`near`" in line for line in lines[title : title + 5])
+    assert "### There and back\n" not in list(data_lines(result(near)))
 
 
 def test_what_is_not_measured_is_told_with_its_reason() -> None:
