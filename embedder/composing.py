@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from embedder.composite import Composer, lay_out, mean_units, unit_rows
+from embedder.composite import LABEL_BLOCKS, Composer, lay_out, mean_units, unit_rows
 from embedder.config import EmbedderConfig
 from embedder.embedder import bounded_runs, raw_blocks
 from embedder.parts import Parts
@@ -15,7 +15,7 @@ from embedder.weighting import APART_MIN, are_apart, solve_weights
 from store.sequences import Int64s, SequenceBatch
 
 USERS_MAX, VALIDATION_MIN = 4000, 8
-OPINION_SHARE = 1 / 3  # of the weight of the two blocks that labels touch
+OPINION_SHARE = 1 / 3  # of the weight of the two blocks that are learned from labels
 # Halves of one life share occasions that a person's next account does not: behavior, which is
 # learned from such halves, counts for this share of what they suggest.
 BEHAVIOR_HEDGE = 0.5
@@ -54,8 +54,8 @@ def fit_composer(
     if parts.conduct is not None:
         left = (1 - config.conduct_weight) / sum(weights.values())
         weights = {name: weight * left for name, weight in weights.items()}
-        told = {"conduct": 1.0 - OPINION_SHARE, "opinion": OPINION_SHARE}
-        weights |= {name: config.conduct_weight * part for name, part in told.items()}
+        shares = zip(LABEL_BLOCKS, (1.0 - OPINION_SHARE, OPINION_SHARE), strict=True)
+        weights |= {name: config.conduct_weight * share for name, share in shares}
     dims = {name: mean.shape[0] for name, mean in means.items()}
     return Composer(lay_out(dims, weights), means, config.shrink_events)
 

@@ -15,6 +15,9 @@ from embedder.opinion import OPINION
 from embedder.profiles import Floats
 from store.sequences import Int64s
 
+LABEL_BLOCKS = ("conduct", OPINION)
+"""The blocks that are learned from labels."""
+
 
 @dataclass(frozen=True)
 class Block:

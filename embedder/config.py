@@ -63,10 +63,12 @@ class EmbedderConfig(BaseModel, frozen=True, extra="forbid"):
         "count for nothing; 0: they never do",
     )
     conduct_weight: float = Field(
-        0.15,
+        0.02,
         ge=0,
         le=1,
-        description="share of the similarity that conduct and opinion have, when there are labels",
+        description="share of the similarity that conduct and opinion have, when there are labels: "
+        "little, since labels hardly tell users apart; risk weighs them anew; at 0 the vector has "
+        "neither, and risk no opinion",
     )
     text_model: str = Field(
         "",

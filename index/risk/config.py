@@ -13,6 +13,13 @@ class RiskConfig(BaseModel, frozen=True, extra="forbid"):
 
     events_min: int = Field(2, ge=1, description="below so many events: insufficient_data")
     neighbors: int = Field(200, ge=10, le=2000, description="neighbors that vote")
+    label_share: float = Field(
+        0.3,
+        gt=0,
+        lt=1,
+        description="share of a similarity that conduct and opinion, learned from labels, have "
+        "among neighbors that vote; in a search they have [embedder] conduct_weight",
+    )
     bandwidth_rank: int = Field(
         10, ge=1, description="distance to this neighbor is the Gaussian bandwidth"
     )

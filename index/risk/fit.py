@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from embedder.config import BENIGN_MIN
 from embedder.embedder import Embedder
-from embedder.opinion import OPINION
 from embedder.training_data import ALWAYS_KNOWN_US, UserLabels, join_labels
 from index.errors import TooFewLabels
 from index.risk.calibration import (
@@ -35,6 +34,7 @@ from index.risk.neighbors import neighbor_features
 from index.risk.policies import PolicyBand, PolicyBands, PolicyVoters, fit_policy_bands, policies_of
 from index.risk.ring_rates import NO_RING, Asked, RingRates
 from index.risk.stack import StackExamples, out_of_fold
+from index.risk.weighing import Weighing, place_of_opinion
 from index.vectors import Vectors
 from store.clock import to_us
 from store.labels import LabelView
@@ -102,9 +102,12 @@ def fit_risk(
     rings = rings or RingMembership.nobody()
     ring = rings.of(labelled.user_ids)
     ages = usable_ages(labelled.num_events[told], labelled.is_violator[told])
-    vectors = embed_ages(lake, view, embedder, labelled, ages, as_of=as_of, progress=progress)
+    weighing = Weighing.of(embedder.blocks, label_share=config.label_share)
+    vectors = embed_ages(
+        lake, view, embedder, labelled, ages, weighing, as_of=as_of, progress=progress
+    )
     progress("fit risk", 0, 1)
-    opinion = place_of_opinion(embedder)
+    opinion = place_of_opinion(embedder.blocks)
     gallery = references_of(labelled, vectors, ring, told, opinion)
     rates = rings.rates_among(~embedder.held_out(rings.user_ids))
     examples = window_examples(labelled, vectors, window)
@@ -116,11 +119,10 @@ def fit_risk(
     log_odds = calibrator.to_log_odds(score)
     policy_R = policies_of(view, labelled.user_ids)
     voters = PolicyVoters(gallery, policy_R.filter(pa.array(told)))
-    num_events, judged = examples.num_events, looks
-    fitted = None
+    num_events, judged, fitted = examples.num_events, looks, None
     if in_flight:
         fitted = fit_in_flight(
-            lake, view, embedder, labelled, window, gallery, rates, config, as_of=as_of
+            lake, view, embedder, labelled, window, gallery, rates, config, weighing, as_of=as_of
         )
     if fitted is not None:
         judged = looks.and_also(fitted.examples)
@@ -130,8 +132,6 @@ def fit_risk(
     own = PolicyBands(policy_R, of_policies)
     about = {
         "as_of": as_of.isoformat(),
-        "num_references": len(labelled),
-        "num_reference_violators": int(labelled.is_violator.sum()),
         **counts,
         "num_examples": len(examples.user),
         "calibration": calibrator.method,
@@ -141,7 +141,8 @@ def fit_risk(
     }
     everyone = references_of(labelled, vectors, ring, np.ones_like(told), opinion)
     flight = None if fitted is None else fitted.flight
-    return RiskModel(everyone, rings, stack, calibrator, bands, config, about, own, flight)
+    parts = everyone, rings, stack, calibrator, bands, config, about, own, flight, weighing
+    return RiskModel(*parts)
 
 
 def fit_in_flight(
@@ -153,6 +154,7 @@ def fit_in_flight(
     gallery: References,
     rates: RingRates,
     config: RiskConfig,
+    weighing: Weighing,
     *,
     as_of: datetime,
 ) -> FittedFlight | None:
@@ -160,7 +162,7 @@ def fit_in_flight(
     users = np.flatnonzero(window)
     ids = labelled.user_ids.take(pa.array(users))
     looks = look_in_flight(lake, view, embedder, ids, as_of=as_of)
-    looks = replace(looks, user=users[looks.user])
+    looks = replace(looks, user=users[looks.user], vectors=weighing.weigh(looks.vectors))
     return fit_flight(
         looks,
         labelled.is_violator,
@@ -223,14 +225,6 @@ def stack_examples(
     )
 
 
-def place_of_opinion(embedder: Embedder) -> tuple[int, int]:
-    """Return where in a vector the opinion stands, from and to; (0, 0) for nowhere."""
-    for block in embedder.blocks:
-        if block.name == OPINION:
-            return block.start, block.stop
-    return 0, 0
-
-
 def check_labels(
     labelled: Labelled, window: Bools, told: Bools, config: RiskConfig
 ) -> dict[str, int]:
@@ -244,7 +238,12 @@ def check_labels(
             f"was not told, and {GALLERY_MIN} of each that it may have been told; there are "
             f"{violators} and {others}, {known[0]} and {known[1]}"
         )
-    return {"window_violators": violators, "window_others": others}
+    return {
+        "num_references": len(labelled),
+        "num_reference_violators": int(is_violator.sum()),
+        "window_violators": violators,
+        "window_others": others,
+    }
 
 
 def choose_references(
@@ -301,11 +300,12 @@ def embed_ages(
     embedder: Embedder,
     labelled: Labelled,
     ages: tuple[int, ...],
+    weighing: Weighing,
     *,
     as_of: datetime,
     progress: Progress,
 ) -> dict[int, Vectors]:
-    """Return, for each age, vectors of the users in its gallery (in the order of `labelled`)."""
+    """Return, for each age, weighed vectors of the users in its gallery, as `labelled` has them."""
     rows = members(labelled.num_events, ages)
     vectors = {
         age: np.empty((len(inside), embedder.dim), dtype=np.float32)
@@ -323,7 +323,8 @@ def embed_ages(
             mine = np.flatnonzero((inside >= first) & (inside < done))
             local = inside[mine] - first
             stop = np.full(len(local), age, dtype=np.int64)
-            vectors[age][mine] = embedder.embed(batch.take(local, stop=stop), as_newcomers=True)
+            looks = embedder.embed(batch.take(local, stop=stop), as_newcomers=True)
+            vectors[age][mine] = weighing.weigh(looks)
         progress("embed references", done, len(labelled))
     return vectors
 

@@ -22,6 +22,7 @@ from index.risk.membership import RingMembership
 from index.risk.neighbors import FEATURES, neighbor_features
 from index.risk.policies import PolicyBand, PolicyBands, name_bands
 from index.risk.stack import Stack
+from index.risk.weighing import Weighing
 from index.vectors import Vectors
 from store.sequences import Int64s
 
@@ -56,12 +57,14 @@ class RiskModel:
         about: Mapping[str, Any],
         policies: PolicyBands | None = None,
         flight: Flight | None = None,
+        weighing: Weighing | None = None,
     ) -> None:
         self._references, self._stack = references, stack
         self._rings = rings.those_who_count()
         self._calibrator, self._bands, self._config = calibrator, bands, config
         self._rates = rings.rates()
         self._flight = flight
+        self._weighing = weighing or Weighing()
         self._policies = policies or PolicyBands.none(len(references.user_ids))
         self.about = about
 
@@ -79,6 +82,12 @@ class RiskModel:
         self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
     ) -> Floats:
         """Return the neighbor features, Q x F."""
+        return self._features(self._weighing.weigh(query_QD), num_events_Q, own_ids)
+
+    def _features(
+        self, query_QD: Vectors, num_events_Q: Int64s, own_ids: Sequence[str | None]
+    ) -> Floats:
+        """Return the same of vectors that are weighed already."""
         own_Q = self._references.find(own_ids)
         asked = self._rings.asked(own_ids)
         return neighbor_features(
@@ -102,7 +111,8 @@ class RiskModel:
             silence_us_Q: Time from the last event of each to the time asked about. Where it is not
                 told, everyone is judged as having stopped.
         """
-        features_QF = self.features(query_QD, num_events_Q, own_ids=own_ids)
+        query_QD = self._weighing.weigh(query_QD)
+        features_QF = self._features(query_QD, num_events_Q, own_ids)
         log_odds = self._calibrator.to_log_odds(self._stack.score(features_QF, query_QD))
         if silence_us_Q is not None and self._flight is not None:
             log_odds = self._flight.log_odds(
@@ -129,7 +139,7 @@ class RiskModel:
         self, query_QD: Vectors, num_events_Q: Int64s, *, own_ids: Sequence[str | None]
     ) -> list[str | None]:
         """Return the policy whose known violators each query is most like; None for none."""
-        own_Q = self._references.find(own_ids)
+        own_Q, query_QD = self._references.find(own_ids), self._weighing.weigh(query_QD)
         return self._policies.nearest(self._references, query_QD, num_events_Q, own_Q)
 
     def save(self, directory: Path) -> None:
@@ -145,6 +155,7 @@ class RiskModel:
             "features": list(FEATURES),
             "ages": list(references.ages),
             "opinion_at": list(references.opinion_at),
+            "weighing": self._weighing.spans,
             "num_users": self._rings.num_users,
             "stack": self._stack.to_dict(),
             "flight": None if self._flight is None else self._flight.to_dict(),
@@ -176,8 +187,9 @@ class RiskModel:
     def load(cls, directory: Path) -> "RiskModel":
         """Read what `save` wrote; matrices are memory-mapped, the caller has checked the sums.
 
-        A model from before policies had bands of their own has none, and one from before silences
-        were heard judges everyone as stopped.
+        A model from before policies had bands of their own has none, one from before silences were
+        heard judges everyone as stopped, and one from before risk weighed blocks takes vectors as
+        they are.
         """
         described = json.loads((directory / DESCRIPTION).read_text())
         table, members = (_read_table(directory / name) for name in (REFERENCES, MEMBERS))
@@ -219,6 +231,11 @@ class RiskModel:
             if "policy" in table.column_names
             else None,
             None if flight is None else Flight.from_dict(flight),
+            Weighing(
+                tuple(
+                    (start, stop, factor) for start, stop, factor in described.get("weighing", [])
+                )
+            ),
         )
 
 

@@ -8,6 +8,7 @@ from index.risk.config import RiskConfig
 from index.risk.model import RiskModel
 from index.risk.neighbors import FEATURES, neighbor_features
 from index.risk.stack import Scales, StackExamples, fit_stack
+from index.risk.weighing import Weighing
 from tests.unit.risk.reference_users import make_references, membership_of, random_unit
 
 QUERY = random_unit(np.random.default_rng(5), 40, 8)
@@ -42,6 +43,27 @@ def test_a_model_read_back_says_the_same(model: RiskModel, tmp_path: Path) -> No
         assert (getattr(before, name) == getattr(after, name)).all(), name
     assert before.band == after.band
     assert read.about == model.about
+
+
+def test_vectors_are_weighed_as_the_references_were(model: RiskModel, tmp_path: Path) -> None:
+    weighing = Weighing(((0, 3, 0.5), (3, 8, 2.0)))
+    weighed = RiskModel(
+        model._references,
+        model._rings,
+        model._stack,
+        model._calibrator,
+        model._bands,
+        model._config,
+        model.about,
+        weighing=weighing,
+    )
+    weighed.save(tmp_path / "risk")
+    by_model = model.assess(weighing.weigh(QUERY), AGES, own_ids=STRANGERS)
+
+    for one in (weighed, RiskModel.load(tmp_path / "risk")):
+        found = one.assess(QUERY, AGES, own_ids=STRANGERS)
+        assert (found.log_odds == by_model.log_odds).all()
+        assert (found.features_QF == one.features(QUERY, AGES, own_ids=STRANGERS)).all()
 
 
 def test_an_assessment_is_consistent(model: RiskModel) -> None:
