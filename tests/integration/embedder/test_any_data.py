@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from embedder.config import EmbedderConfig
 from embedder.embedder import EVENTS_PER_USER, Embedder
 from store.schema import Column, EventSchema, Role
 from store.sequences import SequenceBatch
@@ -110,7 +111,8 @@ def test_without_labels_there_is_neither_conduct_nor_opinion(tmp_path: Path) -> 
     labelled = small_embedder(people, SCHEMA, tmp_path, label=label)
     weight = {block.name: block.weight for block in labelled.blocks}
     assert weight["conduct"] == pytest.approx(2 * weight["opinion"])
-    assert weight["conduct"] + weight["opinion"] == pytest.approx(0.15)
+    told = weight["conduct"] + weight["opinion"]
+    assert told == pytest.approx(EmbedderConfig().conduct_weight)
     assert_good(labelled, people)
 
 

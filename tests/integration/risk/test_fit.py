@@ -13,6 +13,7 @@ from index.risk.flight_fitting import ENDLESS, LOOK_AGES, STOPPED, look_in_fligh
 from index.risk.gallery import AGES, WHOLE, members, usable_ages
 from index.risk.membership import RingMembership
 from index.risk.model import RiskModel
+from index.risk.weighing import Weighing
 from store.sequences import Int64s
 from tests.integration.risk.platform import AS_OF, RISK, Outcome
 
@@ -158,7 +159,8 @@ def test_galleries_are_of_equal_age_and_rings_are_remembered(outcome: Outcome) -
     rows = [place[user] for user in references.user_ids]
     assert (references.ring_R == ring[rows]).all()
     whole = references.vectors[-1]
-    stored = outcome.vectors[np.array(rows)[references.rows[-1]]]
+    weighing = Weighing.of(outcome.embedder.blocks, label_share=RISK.label_share)
+    stored = weighing.weigh(outcome.vectors[np.array(rows)[references.rows[-1]]])
     assert np.einsum("gd,gd->g", whole, stored).min() > 0.97, "seen as newcomers, nearly the same"
     for age, inside in zip(references.ages, references.rows, strict=True):
         vectors = references.vectors[references.ages.index(age)]
