@@ -56,8 +56,7 @@ def search_many(
 
 def asks_server(service: LookalikeService, request: NeighborRequest) -> bool:
     """Tell whether a search waits for a vector database."""
-    is_local = request.exact or not request.compares_as_stored
-    return service.search_mode == "milvus" and not is_local
+    return service.search_mode == "milvus" and not request.needs_vectors_here
 
 
 def any_asks_server(service: LookalikeService, queries: Sequence[NeighborsRequest]) -> bool:

@@ -110,6 +110,11 @@ class NeighborRequest:
         """Whether vectors are compared as they are."""
         return self.purpose is None or self.purpose in AS_STORED
 
+    @property
+    def needs_vectors_here(self) -> bool:
+        """Whether no approximate index and no server can answer it, but the mapped vectors."""
+        return self.exact or not self.compares_as_stored
+
     def __post_init__(self) -> None:
         if not 1 <= self.k <= K_MAX:
             raise InvalidRequest(f"k must be 1 to {K_MAX}, not {self.k}", pointer="k")

@@ -186,7 +186,7 @@ def _search_remote(
 
 
 def _is_remote(build: Build, request: NeighborRequest) -> bool:
-    return build.remote is not None and request.compares_as_stored and not request.exact
+    return build.remote is not None and not request.needs_vectors_here
 
 
 def _search_violators(

@@ -147,8 +147,7 @@ def _is_quick(call: Call, service: LookalikeService, request: NeighborRequest) -
         return False
     if request.k * (1 + request.members) > INLINE_K_MAX:
         return False
-    is_local = request.exact or not request.compares_as_stored
-    is_exact = is_local or request.known_violators
+    is_exact = request.needs_vectors_here or request.known_violators
     if service.search_mode != "exact" and not is_exact:
         return True
     num_users = service.num_violators if request.known_violators else service.num_users
