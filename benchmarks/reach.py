@@ -30,7 +30,8 @@ from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.ivf import InvertedFile
 from index.kinds import build_index
-from index.tuning import DEPTHS, POOR_RECALL, Questions, answered, recall_of
+from index.questions import DEPTHS, Questions, answered
+from index.tuning import POOR_RECALL, recall_of
 from index.vectors import Floats
 
 REFINE = 4

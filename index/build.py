@@ -39,7 +39,7 @@ from index.errors import BuildCorrupt, PurposeUnavailable
 from index.exact import ExactIndex
 from index.filters import FilterTable
 from index.hubness import hub_penalty
-from index.kinds import load_index, reach_of
+from index.kinds import effort_at_10_of, load_index, reach_of
 from index.manifest import (
     Manifest,
     describe_files,
@@ -340,6 +340,7 @@ def _promise(
         dim=build.vectors_ND.shape[1],
         index=alone if approximate is None else approximate.inner.kind,
         effort=None if approximate is None else approximate.inner.effort,
+        effort_at_10=None if approximate is None else effort_at_10_of(approximate.inner),
         refine=None if approximate is None else approximate.inner.refine,
         reach=None if approximate is None else reach_of(approximate.inner),
         choice=indexed.chosen.choice,
@@ -386,6 +387,7 @@ def _load_approximate(
         everyone,
         entries,
         effort=manifest.effort,
+        effort_at_10=manifest.effort_at_10,
         refine=manifest.refine,
         reach=manifest.reach,
         num_threads=search_threads,

@@ -34,6 +34,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         effort: Beam width or lists probed.
+        effort_at_10: Beam width for ten neighbors; None for `effort`.
         refine: Candidates scored again for each neighbor, 1 for none.
         reach: Up to which distance lists are probed; None for all of `effort`.
         recall_at_10: Mean over the queries; `..._bound` is its lower bound, `..._100` likewise.
@@ -46,6 +47,7 @@ class Candidate(BaseModel, frozen=True, extra="forbid"):
 
     kind: ApproximateKind
     effort: int
+    effort_at_10: int | None = None
     refine: int
     reach: Reach | None = None
     recall_at_10: float

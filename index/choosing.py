@@ -19,16 +19,20 @@ from index.choice import Candidate, Choice
 from index.config import IndexConfig
 from index.distinct import Entries
 from index.exact import ExactIndex
+from index.hnsw import HnswIndex
 from index.ivf import REFINE_MAX, REFINE_WIDER, InvertedFile
-from index.kinds import build_index, effort_max, reach_of
-from index.reach import with_least_reach
+from index.kinds import build_index, effort_at_10_of, effort_max, reach_of
+from index.newcomers import tune_graph
+from index.questions import Questions, ask
+from index.reach import share_in_lists, with_least_reach
 from index.tuning import (
+    FAR,
+    FIRST_QUERIES,
     TIMED_QUERIES,
     Quality,
-    Questions,
-    ask,
     microseconds,
     quality_if_reached,
+    quality_of,
     reaches,
     tune,
 )
@@ -142,6 +146,8 @@ def _tried(
     """Build and tune one kind."""
     begin = time.perf_counter()
     built = build_index(kind, exact, entries, config, untrained=questions.stored_rows)
+    if isinstance(built.inner, InvertedFile):  # no centroid was learned from those who are asked
+        questions = replace(questions, are_newcomers=True)
     return _shown(exact, built, questions, config, time.perf_counter() - begin)
 
 
@@ -161,6 +167,7 @@ def _shown(
     return index, Candidate(
         kind=inner.kind,
         effort=inner.effort,
+        effort_at_10=effort_at_10_of(inner),
         refine=inner.refine,
         reach=reach_of(inner),
         recall_at_10=quality.recall[10],
@@ -180,11 +187,19 @@ def _shown(
 def _tuned(
     exact: ExactIndex, built: ApproximateIndex, questions: Questions, config: IndexConfig
 ) -> tuple[ApproximateIndex, Quality]:
-    """Tune the effort, and of lists also what makes them quicker at the same target."""
+    """Tune the effort, and of lists also what makes them quicker at the same target.
+
+    Lists that don't hold what must be found, however it is looked for in them, are not tuned.
+    """
     most = effort_max(built.inner, config)
-    index, quality = tune(exact, built, questions, config, effort_max=most)
+    if isinstance(built.inner, HnswIndex):
+        return tune_graph(exact, built, questions, config, effort_max=most)
     if not isinstance(built.inner, InvertedFile):
-        return index, quality
+        return tune(exact, built, questions, config, effort_max=most)
+    if share_in_lists(built, questions, probes=most) < config.recall_target - FAR:
+        index, few = built.with_effort(most), questions.part(FIRST_QUERIES)
+        return index, quality_of(exact, index, few, confidence=config.confidence)
+    index, quality = tune(exact, built, questions, config, effort_max=most)
     if built.inner.refine > 1:
         index, quality = _scored_again(exact, built, (index, quality), questions, config)
     if not reaches(quality, config):

@@ -19,7 +19,8 @@ from index.build import RISK_DIR, Build
 from index.config import GateConfig
 from index.errors import BuildCorrupt
 from index.exact import ExactIndex
-from index.tuning import POOR_RECALL, ask, quality_of
+from index.questions import ask
+from index.tuning import POOR_RECALL, quality_of
 from index.vectors import Vectors, first_faulty_row, row_blocks
 
 REPORT_FILE = "report.json"

@@ -3,6 +3,8 @@
 Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` neighbors.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +19,14 @@ from index.distinct import Entries
 from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.hubness import augment_gallery, augment_queries
-from index.vectors import Floats, Neighbors, Vectors, check_dim, row_blocks
+from index.vectors import Flags, Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
 GRAPH_FILE = "hnsw.faiss"
 EXTRA_DIMS = 2
 ADD_BYTES = 128 * 2**20
+FEW, MANY = 11, 100
+"""Neighbors up to which the effort of ten is enough (a user is asked for one more: itself), and
+from which that of a hundred is needed."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class HnswIndex:
         square_length: That of every vector in the graph.
         effort: Beam width where a search names none.
         num_threads: Threads of a search with several queries; one query takes one.
+        effort_at_10: The same for ten neighbors, of which `effort` is for a hundred; None for
+            `effort`.
     """
 
     graph: Any
@@ -40,6 +47,7 @@ class HnswIndex:
     square_length: float
     effort: int
     num_threads: int
+    effort_at_10: int | None = None
 
     @classmethod
     def build(
@@ -86,6 +94,7 @@ class HnswIndex:
         penalty_N: Floats | None,
         effort: int,
         num_threads: int,
+        effort_at_10: int | None = None,
     ) -> "HnswIndex":
         """Map what `save` wrote into memory, so that processes share it.
 
@@ -95,7 +104,7 @@ class HnswIndex:
         graph = read_faiss(directory / GRAPH_FILE)
         if graph.d != dim + (0 if penalty_N is None else EXTRA_DIMS):
             raise BuildCorrupt(f"the graph in {directory} does not fit its vectors")
-        return cls(graph, dim, _square_length(penalty_N), effort, num_threads)
+        return cls(graph, dim, _square_length(penalty_N), effort, num_threads, effort_at_10)
 
     @property
     def kind(self) -> ApproximateKind:
@@ -112,9 +121,41 @@ class HnswIndex:
         """One: the graph holds the vectors."""
         return 1
 
-    def with_effort(self, effort: int) -> "HnswIndex":
-        """Return the same graph, searched with another beam."""
-        return replace(self, effort=effort)
+    def with_effort(self, effort: int, *, at_10: int | None = None) -> "HnswIndex":
+        """Return the same graph, searched with another beam, and maybe another for ten."""
+        return replace(self, effort=effort, effort_at_10=at_10)
+
+    def is_at_the_bottom(self) -> Flags:
+        """Tell of each entry whether it is in no layer but that which holds all."""
+        levels_E = faiss.vector_to_array(self.graph.hnsw.levels)
+        is_at_the_bottom: Flags = levels_E == 1
+        return is_at_the_bottom
+
+    @contextmanager
+    def hidden(self, entries_H: Rows) -> Iterator[None]:
+        """Within, no search comes upon some entries of the bottom; nobody else may search.
+
+        What links to them, links to another of its neighbors once more instead, which costs a walk
+        nothing. It takes a pass over the links, 128 bytes an entry with 16 links.
+        """
+        layers = self.graph.hnsw
+        link_L = faiss.rev_swig_ptr(layers.neighbors.data(), layers.neighbors.size())
+        start_E = faiss.vector_to_array(layers.offsets)[:-1].astype(np.int64)
+        is_hidden = np.zeros(self.num_entries + 1, dtype=bool)  # the last is what -1 points at
+        is_hidden[entries_H] = True
+        place_P = np.flatnonzero(is_hidden[link_L])
+        before_P = link_L[place_P].copy()
+        linking_P = np.searchsorted(start_E, place_P, side="right") - 1
+        link_PL = link_L[start_E[linking_P][:, None] + np.arange(layers.nb_neighbors(0))]
+        is_usable = (link_PL >= 0) & ~is_hidden[link_PL]
+        instead_P = np.where(
+            is_usable.any(axis=1), link_PL[np.arange(len(link_PL)), is_usable.argmax(axis=1)], -1
+        )
+        link_L[place_P] = instead_P
+        try:
+            yield
+        finally:
+            link_L[place_P] = before_P
 
     def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
         """Return about the k entries with the largest (corrected) inner product for each query.
@@ -122,13 +163,13 @@ class HnswIndex:
         Args:
             query_QD: Unit vectors, float32.
             k: Entries per query.
-            effort: Beam width; at least k is used.
+            effort: Beam width whatever k is; at least k is used.
         """
         check_dim(query_QD, self.dim)
         query = np.ascontiguousarray(query_QD)
         if self.graph.d != self.dim:
             query = augment_queries(query_QD)
-        beam = _beam(max(k, effort or self.effort))
+        beam = _beam(max(k, effort or self._effort_for(k)))
         if len(query) > 1:  # OpenMP keeps this number per calling thread
             faiss.omp_set_num_threads(self.num_threads)
         distance_QK, entry_QK = self.graph.search(query, k, params=beam)
@@ -136,6 +177,13 @@ class HnswIndex:
         product_QK = (square_Q[:, None] + np.float32(self.square_length) - distance_QK) / 2
         product_QK[entry_QK < 0] = -np.inf
         return Neighbors(entry_QK, product_QK)
+
+    def _effort_for(self, k: int) -> int:
+        """Return the beam for k neighbors, between ten and a hundred in proportion."""
+        if self.effort_at_10 is None or k >= MANY:
+            return self.effort
+        more = max(k - FEW, 0) * (self.effort - self.effort_at_10)
+        return self.effort_at_10 - (-more // (MANY - FEW))
 
 
 def _penalty_max(penalty_N: Floats | None) -> float:

@@ -30,7 +30,7 @@ from index.faiss_files import read_faiss, write_faiss
 from index.mapped_lists import map_lists, scan_of, write_lists
 from index.refine import ExactScores, num_candidates
 from index.stages import FileKind, Stages, probing
-from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
+from index.vectors import Flags, Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
 FILE_NAME = "ivf.faiss"
 WIDTH_STEP = 16
@@ -195,6 +195,24 @@ class InvertedFile:
         query = self._stages.transformed(self._widened(query_QD))
         faiss.omp_set_num_threads(self.num_threads)
         return self._stages.nearest(query, self.effort)[0]
+
+    def is_among_nearest(self, query_QD: Vectors, probes: int) -> Flags:
+        """Tell of each query and list whether it is among so many that are nearest."""
+        query = self._stages.transformed(self._widened(query_QD))
+        faiss.omp_set_num_threads(self.num_threads)
+        is_near_QL = np.zeros((len(query), self.effort_max), dtype=bool)
+        np.put_along_axis(is_near_QL, self._stages.nearest(query, probes)[1], True, axis=1)
+        return is_near_QL
+
+    def list_of_entries(self) -> Rows:
+        """Return the list that each entry is in."""
+        kept = scan_of(self.file).invlists
+        list_E = np.empty(self.num_entries, dtype=np.int64)
+        for number in range(self.effort_max):
+            size = kept.list_size(number)
+            if size:
+                list_E[faiss.rev_swig_ptr(kept.get_ids(number), size)] = number
+        return list_E
 
     def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
         """Return about the k entries with the largest (corrected) inner product for each query.

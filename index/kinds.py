@@ -77,6 +77,7 @@ def load_index(
     refine: int,
     num_threads: int,
     reach: Reach | None = None,
+    effort_at_10: int | None = None,
 ) -> ApproximateIndex:
     """Map the index that a build of this kind saved.
 
@@ -92,6 +93,7 @@ def load_index(
                 dim=exact.dim,
                 penalty_N=exact.penalty_N,
                 effort=effort,
+                effort_at_10=effort_at_10,
                 num_threads=num_threads,
             )
         case "ivf_flat" | "ivf_sq8" | "ivf_rabitq":
@@ -121,6 +123,11 @@ def load_index(
 def reach_of(inner: EntryIndex) -> Reach | None:
     """Return up to which distance lists are probed, None where all of the effort are."""
     return inner.reach if isinstance(inner, InvertedFile) else None
+
+
+def effort_at_10_of(inner: EntryIndex) -> int | None:
+    """Return the effort for ten neighbors, None where it is that for a hundred."""
+    return inner.effort_at_10 if isinstance(inner, HnswIndex) else None
 
 
 def effort_max(inner: EntryIndex, config: IndexConfig) -> int:

@@ -58,6 +58,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         index: What finds neighbors among everyone.
         effort: Beam width or lists probed that reached the recall target; None if exact.
+        effort_at_10: Beam width that reached it for ten neighbors; None if that is `effort`.
         refine: Candidates scored again for each neighbor, 1 for none; None if exact.
         reach: Up to which distance lists are probed; None for all of `effort`.
         choice: Why the build is searched so, and what was measured.
@@ -80,6 +81,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     dim: int
     index: IndexKind
     effort: int | None
+    effort_at_10: int | None = None
     refine: int | None
     reach: Reach | None = None
     choice: Choice

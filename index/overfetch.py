@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from index.approximate import EntryIndex
 from index.costs import SearchCosts
+from index.questions import DEPTHS
 from index.slices import Slice
-from index.tuning import DEPTHS
 from index.vectors import Neighbors, Rows, Vectors
 
 SPARE = 2

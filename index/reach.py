@@ -8,7 +8,7 @@ enough; how much, is learned from the queries that tune. It grows with |q - c|^2
 where neighbors are far; of its mean a share is added, for queries that happen to lie on a centroid.
 SPANN (Chen et al., NeurIPS 2021) probes lists up to a multiple of the distance to c.
 
-Shape key: `Q` queries, `P` lists to probe.
+Shape key: `Q` queries, `P` lists to probe, `L` lists, `C` true neighbors.
 """
 
 import numpy as np
@@ -18,7 +18,8 @@ from index.choice import Reach
 from index.config import IndexConfig
 from index.exact import ExactIndex
 from index.ivf import InvertedFile
-from index.tuning import Quality, Questions, quality_if_reached
+from index.questions import DEPTHS, Questions
+from index.tuning import Quality, quality_if_reached
 
 REACHES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Shares of the squared distance to the nearest centroid, and of its mean, that are tried."""
@@ -26,6 +27,31 @@ SPARE_EFFORT = 1.5
 """Times as many lists as needed without: few queries probe them, and those find more."""
 WORTH = 0.7
 """Of the lists probed without; where more are left, it costs about what it saves."""
+
+
+def share_in_lists(index: ApproximateIndex, questions: Questions, *, probes: int) -> float:
+    """Return which share of the true neighbors lies in the lists nearest to their query.
+
+    No search of these lists can have a higher recall, at the depth where it is lower. It costs a
+    comparison with the centroids, and no scan.
+
+    Args:
+        index: An inverted file.
+        questions: Queries with their answers.
+        probes: Nearest lists.
+    """
+    lists = index.inner
+    assert isinstance(lists, InvertedFile)
+    is_near_QL = lists.is_among_nearest(questions.query_QD, probes)
+    entry_QC = index.entries.entry_N[questions.near_QC]
+    is_held_QC = np.take_along_axis(is_near_QL, lists.list_of_entries()[entry_QC], axis=1)
+    is_true_QC = questions.near_QC >= 0
+    place_QC = np.cumsum(is_true_QC, axis=1)
+    shares = []
+    for k in DEPTHS:
+        counted = is_true_QC & (place_QC <= k)
+        shares.append((is_held_QC & counted).sum() / max(counted.sum(), 1))
+    return float(min(shares))
 
 
 def with_least_reach(
@@ -41,7 +67,8 @@ def with_least_reach(
         exact: Holds the vectors.
         index: An inverted file that reaches the target.
         quality: What it shows.
-        questions: Queries with their answers.
+        questions: Queries with their answers; users among them should be newcomers, for points
+            beside them lie amid their lists.
         config: The target.
     """
     lists = index.inner
@@ -60,8 +87,7 @@ def with_least_reach(
     while low < high:
         middle = (low + high) // 2
         pruned = ApproximateIndex(index.entries, wider.with_reach(tried[middle]))
-        # points beside users lie amid their lists, and are easier than newcomers
-        found = quality_if_reached(exact, pruned, questions, config, stored_alone=True)
+        found = quality_if_reached(exact, pruned, questions, config)
         if found is None:
             low = middle + 1
         else:

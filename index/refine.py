@@ -16,8 +16,9 @@ from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
 
 Number = TypeVar("Number", np.int64, np.float32)
 
-SPARE_FROM, SPARE_UP_TO = 10, 100
-"""Neighbors between which spare candidates grow with k: fewer spoil the hundredth neighbor."""
+SPARE_FROM, SPARE_UP_TO = 11, 100
+"""Neighbors between which spare candidates grow with k: fewer spoil the hundredth neighbor. A user
+is asked for one more than ten, itself, and newcomers must not be told less."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class ExactScores:
 
 
 def num_candidates(k: int, refine: int) -> int:
-    """Return how many candidates are scored again, `refine` for each of k from 10 to 100."""
+    """Return how many candidates are scored again, `refine` for each of k from 11 to 100."""
     return k + min(max(k, SPARE_FROM), SPARE_UP_TO) * (refine - 1)
 
 

@@ -20,20 +20,10 @@ from index.costs import SearchCosts
 from index.distinct import Entries
 from index.exact import ExactIndex
 from index.ivf import REFINE_WIDER, InvertedFile, lists_bytes
+from index.questions import DEPTHS, ExactSearch, Questions, answered, ask_beside
 from index.recall import sample_rows
 from index.stages import FileKind
-from index.tuning import (
-    DEPTHS,
-    TIMED_QUERIES,
-    ExactSearch,
-    Questions,
-    answered,
-    ask_beside,
-    microseconds,
-    quality_if_reached,
-    reaches,
-    tune,
-)
+from index.tuning import TIMED_QUERIES, microseconds, quality_if_reached, reaches, tune
 from index.vectors import Rows
 
 KINDS: tuple[FileKind, ...] = ("ivf_flat", "ivf_sq8", "ivf_rabitq")

@@ -1,28 +1,24 @@
 """Tuning: the least effort at which an approximate index finds what was asked for.
 
-The queries are users drawn anew, each without itself, and as many points halfway between such a
-user and one of its neighbors. Those lie where users lie, but the index has never seen them: a
-stored vector is easier to find the way to, as newcomers' are not. True answers are found once, by
-exact search. Steps are taken on a part of the queries; the last word has all of them.
+Steps are taken on a part of the queries; the last word has all of them.
 
-Shape key: `N` stored vectors, `Q` queries, `K` neighbors, `D` dimensions.
+Shape key: `Q` queries, `K` neighbors, `D` dimensions.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from index.approximate import ApproximateIndex
 from index.config import IndexConfig
 from index.exact import ExactIndex
-from index.recall import SCORE_TOLERANCE, lower_bound, sample_rows, share_upper_bound
-from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
+from index.hnsw import HnswIndex
+from index.questions import DEPTHS, Questions, Recalls
+from index.recall import SCORE_TOLERANCE, lower_bound, share_upper_bound
+from index.vectors import Vectors, row_blocks
 
-DEPTHS = (10, 100)
 POOR_RECALL = 0.5
 FIRST_QUERIES = 400
 TIMED_TIMES = 3
@@ -32,52 +28,6 @@ LAST_STEPS, FAR = 8, 0.02
 """How often effort grows by a quarter, where recall is not farther than this from the target."""
 GAIN_MIN, STUCK = 0.0005, 2
 """More effort is in vain where recall grows by less in so many doublings."""
-
-Recalls = npt.NDArray[np.float64]
-
-
-class ExactSearch(Protocol):
-    """Finds the true neighbors among the rows that are to be found."""
-
-    def __call__(self, query_QD: Vectors, /, *, k: int) -> Neighbors: ...
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Queries and what a true answer must reach.
-
-    Attributes:
-        query_QD: Unit vectors, float32.
-        own_Q: Row that is not to be counted, -1 for none.
-        floor_Q: For each k, the score of the true k-th neighbor.
-        count_Q: For each k, how many neighbors there are: k, or fewer in a small gallery.
-        population: Queries that the sample stands for: all users, and a point beside each.
-    """
-
-    query_QD: Vectors
-    own_Q: Rows
-    floor_Q: Mapping[int, Floats]
-    count_Q: Mapping[int, Rows]
-    population: int
-
-    @property
-    def stored_rows(self) -> Rows:
-        """The users among the queries."""
-        return self.own_Q[self.own_Q >= 0]
-
-    def part(self, num: int) -> "Questions":
-        """Return `num` of the queries, evenly spread."""
-        return self.only(np.unique(np.linspace(0, len(self.own_Q) - 1, num).astype(np.int64)))
-
-    def only(self, chosen: Rows) -> "Questions":
-        """Return some of the queries."""
-        return Questions(
-            self.query_QD[chosen],
-            self.own_Q[chosen],
-            {k: floor[chosen] for k, floor in self.floor_Q.items()},
-            {k: count[chosen] for k, count in self.count_Q.items()},
-            self.population,
-        )
 
 
 @dataclass(frozen=True)
@@ -107,58 +57,6 @@ class Quality:
         """Tell whether even the bounds are as asked."""
         recall = min(self.recall_bound.values())
         return recall >= recall_min and self.poor_bound <= poor_share_max
-
-
-def ask(exact: ExactIndex, *, num: int, generator: np.random.Generator) -> Questions:
-    """Draw `num` queries, half of them stored users, and find their true neighbors."""
-    rows_Q = sample_rows(exact.num_vectors, num=-(-num // 2), generator=generator)
-    return ask_beside(exact, rows_Q, exact.search, 2 * exact.num_vectors, generator=generator)
-
-
-def ask_beside(
-    exact: ExactIndex,
-    rows_Q: Rows,
-    search: ExactSearch,
-    population: int,
-    *,
-    generator: np.random.Generator,
-) -> Questions:
-    """Ask what some users, and as many points beside them, are to find.
-
-    Args:
-        exact: Holds the vectors.
-        rows_Q: The users.
-        search: Returns the k best rows of those that are to be found, for k as a keyword.
-        population: Queries that these stand for.
-        generator: Draws the points.
-    """
-    stored = np.ascontiguousarray(exact.vectors_ND[rows_Q])
-    near = search(stored, k=max(DEPTHS) + 1)
-    partner = near.rows_QK[:, : DEPTHS[0] + 1]
-    chosen = generator.integers(0, (partner >= 0).sum(axis=1))
-    between = stored + exact.vectors_ND[partner[np.arange(len(partner)), chosen]]
-    length = np.linalg.norm(between, axis=1, keepdims=True)
-    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored)
-    further = search(np.ascontiguousarray(between), k=max(DEPTHS) + 1)
-    found = Neighbors(
-        np.concatenate([near.rows_QK, further.rows_QK]),
-        np.concatenate([near.score_QK, further.score_QK]),
-    )
-    own_Q = np.concatenate([rows_Q, np.full(len(between), -1)])
-    query_QD = np.concatenate([stored, between]).astype(np.float32)
-    return answered(query_QD, own_Q, found, population)
-
-
-def answered(query_QD: Vectors, own_Q: Rows, found: Neighbors, population: int) -> Questions:
-    """Return queries with what the true neighbors tell: the 101 best rows, or all there are."""
-    floors = {k: _kth(found.rows_QK, found.score_QK, own_Q, k) for k in DEPTHS}
-    return Questions(
-        query_QD,
-        own_Q,
-        {k: floor for k, (floor, _) in floors.items()},
-        {k: count for k, (_, count) in floors.items()},
-        population,
-    )
 
 
 def quality_of(
@@ -226,18 +124,25 @@ def tune(
 ) -> tuple[ApproximateIndex, Quality]:
     """Return the index with the least effort, from its own on, for the target at every depth.
 
-    Ten neighbors get the effort that a hundred need. With what they need themselves, newcomers
-    find fewer: stored users and points beside them are easier. Where even `effort_max` does not
-    reach the target, that is taken and the quality tells it.
+    Ten neighbors get the effort that a hundred need, but for a graph that was asked by newcomers.
+    With what they need themselves, newcomers find fewer: stored users and points beside them are
+    easier. Where even `effort_max` does not reach the target, that is taken and the quality tells
+    it.
     """
     tuner = _Tuner(exact, index, questions, config, effort_max)
-    effort = index.inner.effort
+    effort, efforts, recalls = index.inner.effort, [], {}
     for k in DEPTHS:
-        effort, recall = tuner.proven(tuner.about_least(effort, k=k), k=k)
-    recalls = {k: recall_of(exact, index, questions, k=k, effort=effort) for k in DEPTHS[:-1]} | {
-        DEPTHS[-1]: recall
-    }
-    tuned = index.with_effort(effort)
+        effort, recalls[k] = tuner.proven(tuner.about_least(effort, k=k), k=k)
+        efforts.append(effort)
+    if questions.are_newcomers and isinstance(index.inner, HnswIndex):
+        tuned = replace(index, inner=index.inner.with_effort(effort, at_10=efforts[0]))
+    else:
+        tuned = index.with_effort(effort)
+        recalls |= {
+            k: recall_of(exact, index, questions, k=k, effort=effort)
+            for k, least in zip(DEPTHS, efforts, strict=True)
+            if least != effort
+        }
     return tuned, quality_from(recalls, questions, confidence=config.confidence)
 
 
@@ -246,8 +151,6 @@ def quality_if_reached(
     index: ApproximateIndex,
     questions: Questions,
     config: IndexConfig,
-    *,
-    stored_alone: bool = False,
 ) -> Quality | None:
     """Return what an index finds; None, and sooner, where it misses the target at a depth.
 
@@ -256,15 +159,14 @@ def quality_if_reached(
         index: What is asked.
         questions: Queries with their answers.
         config: The target.
-        stored_alone: Stored users must find as much in the mean without the points beside them.
     """
-    stored = np.flatnonzero(questions.own_Q >= 0) if stored_alone else np.empty(0, np.int64)
     recalls: dict[int, Recalls] = {}
     for k in DEPTHS:
         recalls[k] = recall_of(exact, index, questions, k=k)
         quality = quality_from(recalls, questions, confidence=config.confidence)
-        of_stored = recalls[k][stored].mean() if len(stored) else 1.0
-        if not reaches(quality, config) or of_stored < config.recall_target:
+        if not reaches(quality, config):
+            return None
+        if not is_enough_for_newcomers(recalls[k], questions, config):
             return None
     return quality
 
@@ -272,6 +174,11 @@ def quality_if_reached(
 def reaches(quality: Quality, config: IndexConfig) -> bool:
     """Tell whether the bounds are within the target."""
     return quality.reaches(config.recall_target, config.poor_share_target)
+
+
+def is_enough_for_newcomers(recall_Q: Recalls, questions: Questions, config: IndexConfig) -> bool:
+    """Tell whether even the bound of those alone whom the index does not know is within it."""
+    return questions.bound_of_newcomers(recall_Q, config.confidence) >= config.recall_target
 
 
 @dataclass(frozen=True)
@@ -293,7 +200,7 @@ class _Tuner:
         aim = _mean_to_prove(self.config.recall_target, self.questions, self.config.confidence)
 
         def recall_at(effort: int) -> float:
-            return float(recall_of(self.exact, self.index, first, k=k, effort=effort).mean())
+            return first.mean_of(recall_of(self.exact, self.index, first, k=k, effort=effort))
 
         low, high = 0, min(least, self.effort_max)
         recalls = [recall_at(high)]
@@ -317,8 +224,11 @@ class _Tuner:
         for _ in range(LAST_STEPS):
             recall = recall_of(self.exact, self.index, self.questions, k=k, effort=effort)
             quality = quality_from({k: recall}, self.questions, confidence=self.config.confidence)
-            is_far = quality.recall[k] < self.config.recall_target - FAR
-            if is_far or effort == self.effort_max or reaches(quality, self.config):
+            is_far = self.questions.mean_of(recall) < self.config.recall_target - FAR
+            is_enough = reaches(quality, self.config) and is_enough_for_newcomers(
+                recall, self.questions, self.config
+            )
+            if is_far or effort == self.effort_max or is_enough:
                 break
             enough = self._for_failed(recall, min(-(-5 * effort // 4), self.effort_max), k=k)
             if enough is None:
@@ -374,11 +284,3 @@ def _mean_to_prove(target: float, questions: Questions, confidence: float) -> fl
     num, population = len(questions.own_Q), questions.population
     bound = lower_bound(target, num=num, population=population, confidence=confidence)
     return min(1.0, 2 * target - bound)
-
-
-def _kth(rows_QK: Rows, score_QK: Floats, own_Q: Rows, k: int) -> tuple[Floats, Rows]:
-    """Return the score of each query's k-th (or last) neighbor but itself, and how many to find."""
-    others = (rows_QK >= 0) & (rows_QK != own_Q[:, None])
-    counted = others & (np.cumsum(others, axis=1) <= k)
-    floor_Q: Floats = np.where(counted, score_QK, np.inf).min(axis=1).astype(np.float32)
-    return floor_Q, counted.sum(axis=1)

@@ -14,6 +14,7 @@ from index.errors import BuildInvalid, DimensionMismatch, NotAVector
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 NORM_TOLERANCE = 1e-3
 BLOCK_BYTES = 32 * 2**20

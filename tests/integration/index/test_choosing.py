@@ -11,7 +11,8 @@ from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.gate import gate
 from index.ivf import REFINE, REFINE_MAX, REFINE_WIDER
-from index.kinds import reach_of
+from index.kinds import effort_at_10_of, reach_of
+from index.tuning import FIRST_QUERIES
 from index.vectors import Vectors
 from store.workspace import Workspace
 from tests.index_fakes import NOW, build_input, clustered_vectors, uneven_clusters, unit_vectors
@@ -99,6 +100,18 @@ def test_exact_search_is_taken_where_nothing_reaches_the_target() -> None:
     assert "neither" in chosen.choice.reason
 
 
+def test_lists_that_cannot_hold_what_must_be_found_are_not_tuned() -> None:
+    """Without clusters, neighbors are in lists everywhere; a quarter of them is not enough."""
+    chosen = choose(unit_vectors(12_000, 48), changed(tuning_queries=1_000, recall_target=0.95))
+    lists, graph = chosen.choice.candidates
+    assert (lists.kind, lists.reached) == ("ivf_rabitq", False)
+    assert lists.num_queries == FIRST_QUERIES, "told by some of the queries, once"
+    assert lists.recall_at_100 < 0.93
+    assert (graph.kind, graph.reached, graph.num_queries) == ("hnsw", True, 1_000)
+    assert graph.effort_at_10 is not None
+    assert graph.effort_at_10 < graph.effort
+
+
 def test_where_bits_tell_little_more_candidates_are_scored_until_the_target_is_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,6 +142,22 @@ def test_a_reach_is_written_read_back_and_answers_as_it_was_proven(workspace: Wo
         index.search(vectors[:300], k=10) for index in (chosen.approximate, build.approximate)
     )
     assert np.array_equal(near.rows_QK, again.rows_QK)
+
+
+def test_an_effort_for_ten_is_written_read_back_and_taken(workspace: Workspace) -> None:
+    vectors = unit_vectors(6_000, 32)
+    config = changed(kind="hnsw", hub_correction=False, recall_target=0.98)
+    staged = write_build(workspace, build_input(vectors), config, now=NOW)
+    build = load_build(staged)
+    assert build.approximate is not None
+    (candidate,) = build.manifest.choice.candidates
+    at_10 = effort_at_10_of(build.approximate.inner)
+    assert at_10 == candidate.effort_at_10 == build.manifest.effort_at_10
+    assert at_10 is not None
+    assert at_10 < build.approximate.inner.effort == build.manifest.effort
+    found = build.approximate.search(vectors[:100], k=10)
+    named = build.approximate.search(vectors[:100], k=10, effort=at_10)
+    assert np.array_equal(found.rows_QK, named.rows_QK)
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_rabitq", "symqg"])

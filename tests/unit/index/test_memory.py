@@ -10,7 +10,7 @@ from index.config import IndexConfig
 from index.distinct import Entries, group_identical
 from index.exact import ExactIndex
 from index.hubness import hub_penalty
-from index.tuning import ask
+from index.questions import ask
 from index.vectors import Vectors
 from tests.index_fakes import clustered_vectors
 

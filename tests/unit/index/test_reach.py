@@ -10,9 +10,10 @@ from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.ivf import REACHED_UP_TO, InvertedFile
 from index.kinds import build_index
-from index.reach import SPARE_EFFORT, WORTH, with_least_reach
+from index.questions import DEPTHS, Questions, ask
+from index.reach import SPARE_EFFORT, WORTH, share_in_lists, with_least_reach
 from index.stages import FileKind
-from index.tuning import Questions, ask, quality_of, reaches, tune
+from index.tuning import quality_of, reaches, tune
 from index.vectors import Floats, Vectors
 from tests.index_fakes import clustered_vectors, uneven_clusters, unit_vectors
 
@@ -130,3 +131,39 @@ def test_where_nearest_lists_tell_little_all_of_the_effort_is_probed() -> None:
     same, shown = with_least_reach(exact, tuned, quality, questions, CONFIG)
     assert same is tuned
     assert shown is quality
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_penalized", [False, True])
+def test_no_search_finds_more_than_lies_in_the_lists_probed(
+    kind: FileKind, is_penalized: bool
+) -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
+    vectors[:300] = vectors[300]  # a crowd is one entry, in one list
+    penalty = penalties() if is_penalized else None
+    if penalty is not None:
+        penalty[:300] = penalty[300]
+    exact, index, lists = lists_of(vectors, kind, penalty)
+    questions = questions_of(exact)
+    in_all = share_in_lists(index, questions, probes=lists.effort_max)
+    assert in_all == 1.0
+    list_E = lists.list_of_entries()
+    query_QP = lists.with_effort(6).centroid_distances(questions.query_QD)
+    near_QL = lists.is_among_nearest(questions.query_QD, 6)
+    assert near_QL.sum(axis=1).tolist() == [6] * len(query_QP)
+    shares = []
+    for k in DEPTHS:
+        held = [
+            np.isin(list_E[index.entries.entry_N[rows[rows >= 0][:k]]], np.flatnonzero(near_L))
+            for rows, near_L in zip(questions.near_QC, near_QL, strict=True)
+        ]
+        shares.append(np.concatenate(held).mean())
+    share = share_in_lists(index, questions, probes=6)
+    assert share == pytest.approx(min(shares))
+    assert 0.3 < share < 0.999
+    wide = index.with_effort(6)
+    recall = quality_of(exact, wide, questions, confidence=CONFIG.confidence).recall
+    if kind == "ivf_flat":
+        assert min(recall.values()) == pytest.approx(share, abs=0.002)
+    else:
+        assert min(recall.values()) < share + 0.002

@@ -13,10 +13,10 @@ from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.filters import FilterTable
 from index.ivf import InvertedFile
+from index.questions import ExactSearch
 from index.slice_indexes import SliceIndexes
 from index.slices import MAKINGS_MAX, SliceCache
 from index.stages import FileKind
-from index.tuning import ExactSearch
 from index.users import UserTable, conform_users
 from index.vectors import Rows
 from tests.index_fakes import clustered_vectors, unit_vectors, users_table

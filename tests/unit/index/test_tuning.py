@@ -10,7 +10,8 @@ from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.hubness import hub_penalty
 from index.kinds import build_index
-from index.tuning import DEPTHS, Questions, ask, quality_of, recall_of, tune
+from index.questions import DEPTHS, Questions, ask
+from index.tuning import quality_of, recall_of, tune
 from index.vectors import Floats, Neighbors, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
 

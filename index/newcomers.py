@@ -1,0 +1,84 @@
+"""A graph is tuned by users whom it doesn't know: some are hidden from it, and asked about.
+
+A stored user is found from within: the walk comes to the user, whose links lead to the neighbors.
+Of users whom a graph has never seen it finds fewer, the more dimensions the data have. Vectors left
+out of the build would not be searchable; so all are built in, and while the graph is tuned no link
+leads to those who are asked about. It is as if they weren't there, but that links which led on
+through them are missing: what is proven holds a little more than needed.
+
+Shape key: `Q` queries, `E` entries.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from index.approximate import ApproximateIndex
+from index.config import IndexConfig
+from index.exact import ExactIndex
+from index.hnsw import HnswIndex
+from index.questions import Questions, ask_beside
+from index.recall import sample_rows
+from index.tuning import Quality, tune
+from index.vectors import Neighbors, Rows, Vectors
+
+HIDDEN_SHARE = 0.2
+HIDDEN_MIN = 200
+"""With fewer, their mean is chance."""
+
+
+def tune_graph(
+    exact: ExactIndex,
+    index: ApproximateIndex,
+    questions: Questions,
+    config: IndexConfig,
+    *,
+    effort_max: int,
+) -> tuple[ApproximateIndex, Quality]:
+    """Return the graph with the least effort for each depth at which it finds what it must.
+
+    Newcomers alone must reach the target in the mean, and with points beside them at the bounds.
+    Of a gallery with too few users who can be hidden, stored users are asked about instead; ten
+    neighbors then get the effort of a hundred.
+
+    Args:
+        exact: Holds the vectors.
+        index: A graph in the memory of this process, which nobody searches yet.
+        questions: What is asked where nobody can be hidden.
+        config: The target, and how many queries there are.
+        effort_max: The effort beyond which exact search is the better answer.
+    """
+    graph = index.inner
+    assert isinstance(graph, HnswIndex)
+    generator = np.random.default_rng([config.seed, config.tuning_queries, 1])
+    entries_H = _hideable(index, graph, config, generator)
+    if len(entries_H) < HIDDEN_MIN:
+        return tune(exact, index, questions, config, effort_max=effort_max)
+    rows_H = np.sort(index.entries.first_rows_E[entries_H])
+    asked = _asked_about(exact, rows_H, config, generator)
+    with graph.hidden(entries_H):
+        return tune(exact, index, asked, config, effort_max=effort_max)
+
+
+def _hideable(
+    index: ApproximateIndex, graph: HnswIndex, config: IndexConfig, generator: np.random.Generator
+) -> Rows:
+    """Draw entries of one user each that only the bottom layer of the graph holds."""
+    is_alone = ~index.entries.is_shared_E
+    candidates = np.flatnonzero(is_alone & graph.is_at_the_bottom())
+    num = min(-(-config.tuning_queries // 2), int(HIDDEN_SHARE * index.entries.num_entries))
+    return candidates[sample_rows(len(candidates), num=num, generator=generator)]
+
+
+def _asked_about(
+    exact: ExactIndex, rows_H: Rows, config: IndexConfig, generator: np.random.Generator
+) -> Questions:
+    """Ask for hidden users, and points beside them, what is to be found among the others."""
+    shown = np.delete(np.arange(exact.num_vectors), rows_H)
+    many = replace(exact, num_threads=config.build_threads)
+
+    def search(query_QD: Vectors, /, *, k: int) -> Neighbors:
+        return many.search_rows(query_QD, shown, k=k)
+
+    asked = ask_beside(exact, rows_H, search, 2 * exact.num_vectors, generator=generator)
+    return replace(asked, are_newcomers=True)
