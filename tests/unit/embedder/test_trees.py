@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from embedder.trees import Trees, at_most, fit_trees, refit_trees, to_arrays
+from embedder.trees import BINS, Bins, Trees, at_most, fit_trees, refit_trees, to_arrays
 
 
 def table(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,16 +29,50 @@ def fitted(seed: int = 0) -> Trees:
     )
 
 
-def test_arrays_say_what_the_library_says() -> None:
+@pytest.mark.parametrize("values", ["many", "few", "mostly one", "infinite"])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_trees_on_bins_are_those_that_the_library_grows_on_the_values(
+    values: str, is_weighted: bool
+) -> None:
     numbers, is_violator = table(2000, 3)
-    known = np.arange(4)
-    model = HistGradientBoostingClassifier(
-        max_iter=30, max_leaf_nodes=16, max_depth=6, random_state=0
-    ).fit(numbers[:, known], is_violator)
-    trees = to_arrays(model, known, num_trees=30)
     unseen, _ = table(9000, 4)
+    for each in (numbers, unseen):
+        if values == "few":
+            each[:, :2] = np.round(3 * each[:, :2])
+        elif values == "mostly one":
+            each[: len(each) * 9 // 10, 2] = 0.5
+        elif values == "infinite":
+            each[::50, 1] = np.inf
+            each[1::50, 2] = -np.inf
+    weight = np.random.default_rng(5).gamma(1.0, size=2000) if is_weighted else np.ones(2000)
+    weight[:20] = 0.0
+    known = np.arange(4)
+    settings = {"max_iter": 30, "max_leaf_nodes": 16, "max_depth": 6, "max_features": 0.5}
+    model = HistGradientBoostingClassifier(**settings, random_state=0)
+    model.fit(numbers[:, known], is_violator, sample_weight=weight)
     expected = model.decision_function(unseen[:, known])
+    bins = Bins.learned(numbers, weight, seed=0)
+    assert np.array_equal(bins.known_F, known)
+    model = HistGradientBoostingClassifier(**settings, random_state=0)
+    model.fit(bins.of(numbers), is_violator, sample_weight=weight)
+    trees = to_arrays(model, bins, num_trees=30)
+    assert trees.log_odds(unseen) == pytest.approx(
+        model.decision_function(bins.of(unseen)), abs=1e-5
+    )
     assert trees.log_odds(unseen) == pytest.approx(expected, abs=1e-5)
+
+
+def test_bins_of_very_many_examples_are_those_of_a_draw_by_weight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("embedder.trees.BINNED_BY", 4_000)
+    numbers, _ = table(20_000, 6)
+    weight = np.where(numbers[:, 3] > 0, 3.0, 0.1)  # those above 0 count for nearly all
+    bins = Bins.learned(numbers, weight, seed=0)
+    assert all(len(edges) <= BINS - 1 for edges in bins.edges)
+    assert np.median(bins.edges[3]) > 0.4
+    again = Bins.learned(numbers, weight, seed=0)
+    assert all(np.array_equal(*both) for both in zip(bins.edges, again.edges, strict=True))
 
 
 def test_two_numbers_that_tell_only_together_are_learned() -> None:
