@@ -14,6 +14,8 @@ from jobs.demo import DemoReport, DemoRow
 from store.workspace import Workspace
 from tests.integration.demo.conftest import FinishedDemo, run_json
 
+pytestmark = pytest.mark.timeout(900)  # of which the demo itself takes most
+
 FIGURES = [
     "evader found first",
     "evader found among ten",

@@ -10,6 +10,8 @@ import pytest
 from jobs.cli import FAILED, run
 from tests.integration.demo.conftest import FinishedDemo, run_json
 
+pytestmark = pytest.mark.timeout(900)  # of which the demo itself takes most
+
 
 @dataclass(frozen=True)
 class Evaluated:
