@@ -13,7 +13,7 @@ from jobs.errors import UsageError
 Home = Literal["own", "peers"]
 Effort = Mapping[str, Any]
 
-EF = tuple({"ef": ef} for ef in (16, 32, 64, 128, 256, 512, 1024))
+EF = tuple({"ef": ef} for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024))
 NPROBE = tuple({"nprobe": number} for number in (1, 2, 4, 8, 16, 32, 64, 128, 256))
 ONCE: tuple[Effort, ...] = ({},)
 AS_IT_IS = "as it is"
