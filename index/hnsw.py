@@ -12,6 +12,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from index.approximate import ApproximateKind
 from index.config import IndexConfig
@@ -135,8 +136,8 @@ class HnswIndex:
     def hidden(self, entries_H: Rows) -> Iterator[None]:
         """Within, no search comes upon some entries of the bottom; nobody else may search.
 
-        What links to them, links to another of its neighbors once more instead, which costs a walk
-        nothing. It takes a pass over the links, 128 bytes an entry with 16 links.
+        What links to them, links to one of those to which they link instead, as a graph without
+        them would have links there. It takes a pass over the links, 128 bytes an entry.
         """
         layers = self.graph.hnsw
         link_L = faiss.rev_swig_ptr(layers.neighbors.data(), layers.neighbors.size())
@@ -145,12 +146,17 @@ class HnswIndex:
         is_hidden[entries_H] = True
         place_P = np.flatnonzero(is_hidden[link_L])
         before_P = link_L[place_P].copy()
+        instead_P = np.empty_like(before_P)
         linking_P = np.searchsorted(start_E, place_P, side="right") - 1
-        link_PL = link_L[start_E[linking_P][:, None] + np.arange(layers.nb_neighbors(0))]
-        is_usable = (link_PL >= 0) & ~is_hidden[link_PL]
-        instead_P = np.where(
-            is_usable.any(axis=1), link_PL[np.arange(len(link_PL)), is_usable.argmax(axis=1)], -1
-        )
+        linked = np.arange(layers.nb_neighbors(0))
+        for block in row_blocks(len(place_P), 32 * len(linked), block_bytes=ADD_BYTES):
+            links = [link_L[start_E[of[block]][:, None] + linked] for of in (before_P, linking_P)]
+            further, own = (
+                np.where(is_hidden[part] | (part == linking_P[block][:, None]), -1, part)
+                for part in links
+            )
+            bridge = _one_of_each(further, place_P[block])
+            instead_P[block] = np.where(bridge >= 0, bridge, _one_of_each(own, place_P[block]))
         link_L[place_P] = instead_P
         try:
             yield
@@ -184,6 +190,15 @@ class HnswIndex:
             return self.effort
         more = max(k - FEW, 0) * (self.effort - self.effort_at_10)
         return self.effort_at_10 - (-more // (MANY - FEW))
+
+
+def _one_of_each(link_PL: npt.NDArray[np.int32], number_P: Rows) -> npt.NDArray[np.int32]:
+    """Return one link of each row that is not -1, another one by another number; -1 for none."""
+    is_link = link_PL >= 0
+    num_links = is_link.sum(axis=1)
+    wanted = number_P % np.maximum(num_links, 1) + 1
+    place = (np.cumsum(is_link, axis=1) == wanted[:, None]).argmax(axis=1)
+    return np.where(num_links > 0, link_PL[np.arange(len(link_PL)), place], -1)
 
 
 def _penalty_max(penalty_N: Floats | None) -> float:

@@ -3,8 +3,7 @@
 A stored user is found from within: the walk comes to the user, whose links lead to the neighbors.
 Of users whom a graph has never seen it finds fewer, the more dimensions the data have. Vectors left
 out of the build would not be searchable; so all are built in, and while the graph is tuned no link
-leads to those who are asked about. It is as if they weren't there, but that links which led on
-through them are missing: what is proven holds a little more than needed.
+leads to those who are asked about, but past them. It is nearly as if they had never been there.
 
 Shape key: `Q` queries, `E` entries.
 """
@@ -37,9 +36,9 @@ def tune_graph(
 ) -> tuple[ApproximateIndex, Quality]:
     """Return the graph with the least effort for each depth at which it finds what it must.
 
-    Newcomers alone must reach the target in the mean, and with points beside them at the bounds.
-    Of a gallery with too few users who can be hidden, stored users are asked about instead; ten
-    neighbors then get the effort of a hundred.
+    All queries are newcomers where the gallery is large enough to hide so many; else points beside
+    them make up the number. With hardly anyone to hide, stored users are asked about; ten neighbors
+    then get the effort of a hundred.
 
     Args:
         exact: Holds the vectors.
@@ -66,19 +65,23 @@ def _hideable(
     """Draw entries of one user each that only the bottom layer of the graph holds."""
     is_alone = ~index.entries.is_shared_E
     candidates = np.flatnonzero(is_alone & graph.is_at_the_bottom())
-    num = min(-(-config.tuning_queries // 2), int(HIDDEN_SHARE * index.entries.num_entries))
+    num = min(config.tuning_queries, int(HIDDEN_SHARE * index.entries.num_entries))
     return candidates[sample_rows(len(candidates), num=num, generator=generator)]
 
 
 def _asked_about(
     exact: ExactIndex, rows_H: Rows, config: IndexConfig, generator: np.random.Generator
 ) -> Questions:
-    """Ask for hidden users, and points beside them, what is to be found among the others."""
+    """Ask for hidden users, and points beside some, what is to be found among the others."""
     shown = np.delete(np.arange(exact.num_vectors), rows_H)
     many = replace(exact, num_threads=config.build_threads)
 
     def search(query_QD: Vectors, /, *, k: int) -> Neighbors:
         return many.search_rows(query_QD, shown, k=k)
 
-    asked = ask_beside(exact, rows_H, search, 2 * exact.num_vectors, generator=generator)
+    num_beside = min(max(config.tuning_queries - len(rows_H), 0), len(rows_H))
+    population = exact.num_vectors * (2 if num_beside else 1)
+    asked = ask_beside(
+        exact, rows_H, search, population, generator=generator, num_beside=num_beside
+    )
     return replace(asked, are_newcomers=True)

@@ -108,8 +108,9 @@ def ask_beside(
     population: int,
     *,
     generator: np.random.Generator,
+    num_beside: int | None = None,
 ) -> Questions:
-    """Ask what some users, and as many points beside them, are to find.
+    """Ask what some users, and points beside them, are to find.
 
     Args:
         exact: Holds the vectors.
@@ -117,14 +118,18 @@ def ask_beside(
         search: Returns the k best rows of those that are to be found, for k as a keyword.
         population: Queries that these stand for.
         generator: Draws the points.
+        num_beside: Of so many of the users; None for all of them.
     """
     stored = np.ascontiguousarray(exact.vectors_ND[rows_Q])
     near = search(stored, k=max(DEPTHS) + 1)
-    partner = near.rows_QK[:, : DEPTHS[0] + 1]
+    beside = sample_rows(
+        len(rows_Q), num=len(rows_Q) if num_beside is None else num_beside, generator=generator
+    )
+    partner = near.rows_QK[beside, : DEPTHS[0] + 1]
     chosen = generator.integers(0, (partner >= 0).sum(axis=1))
-    between = stored + exact.vectors_ND[partner[np.arange(len(partner)), chosen]]
+    between = stored[beside] + exact.vectors_ND[partner[np.arange(len(partner)), chosen]]
     length = np.linalg.norm(between, axis=1, keepdims=True)
-    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored)
+    between = np.where(length > 0, between / np.maximum(length, 1e-12), stored[beside])
     further = search(np.ascontiguousarray(between), k=max(DEPTHS) + 1)
     found = Neighbors(
         np.concatenate([near.rows_QK, further.rows_QK]),

@@ -126,24 +126,29 @@ def tune(
 
     Ten neighbors get the effort that a hundred need, but for a graph that was asked by newcomers.
     With what they need themselves, newcomers find fewer: stored users and points beside them are
-    easier. Where even `effort_max` does not reach the target, that is taken and the quality tells
-    it.
+    easier. In a graph they get a step more than they need: the least of several efforts with which
+    no query fails owes that to chance too. Where even `effort_max` does not reach the target, that
+    is taken and the quality tells it.
     """
     tuner = _Tuner(exact, index, questions, config, effort_max)
-    effort, efforts, recalls = index.inner.effort, [], {}
+    effort, efforts, recalls = index.inner.effort, {}, {}
     for k in DEPTHS:
         effort, recalls[k] = tuner.proven(tuner.about_least(effort, k=k), k=k)
-        efforts.append(effort)
+        efforts[k] = effort
+    used = dict.fromkeys(DEPTHS, effort)
+    tuned = index.with_effort(effort)
     if questions.are_newcomers and isinstance(index.inner, HnswIndex):
-        tuned = replace(index, inner=index.inner.with_effort(effort, at_10=efforts[0]))
-    else:
-        tuned = index.with_effort(effort)
-        recalls |= {
-            k: recall_of(exact, index, questions, k=k, effort=effort)
-            for k, least in zip(DEPTHS, efforts, strict=True)
-            if least != effort
-        }
+        used[DEPTHS[0]] = min(one_step_more(efforts[DEPTHS[0]]), effort)
+        tuned = replace(index, inner=index.inner.with_effort(effort, at_10=used[DEPTHS[0]]))
+    for k in DEPTHS:
+        if used[k] != efforts[k]:
+            recalls[k] = recall_of(exact, index, questions, k=k, effort=used[k])
     return tuned, quality_from(recalls, questions, confidence=config.confidence)
+
+
+def one_step_more(effort: int) -> int:
+    """Return an effort larger by a quarter."""
+    return -(-5 * effort // 4)
 
 
 def quality_if_reached(
@@ -230,7 +235,7 @@ class _Tuner:
             )
             if is_far or effort == self.effort_max or is_enough:
                 break
-            enough = self._for_failed(recall, min(-(-5 * effort // 4), self.effort_max), k=k)
+            enough = self._for_failed(recall, min(one_step_more(effort), self.effort_max), k=k)
             if enough is None:
                 break
             effort = enough
@@ -250,7 +255,7 @@ class _Tuner:
                 return effort
             if effort == self.effort_max:
                 return None
-            effort = min(-(-5 * effort // 4), self.effort_max)
+            effort = min(one_step_more(effort), self.effort_max)
         return least
 
     def _may_fail(self, num_poor: int) -> bool:

@@ -23,9 +23,11 @@ CONFIG = IndexConfig(
 EFFORT_MAX = 1_024
 
 
-def graph_of(vectors: Vectors, penalty: Floats | None = None) -> tuple[ApproximateIndex, HnswIndex]:
+def graph_of(
+    vectors: Vectors, penalty: Floats | None = None, config: IndexConfig = CONFIG
+) -> tuple[ApproximateIndex, HnswIndex]:
     entries = group_identical(vectors)
-    graph = HnswIndex.build(vectors, entries, CONFIG, penalty_N=penalty)
+    graph = HnswIndex.build(vectors, entries, config, penalty_N=penalty)
     return ApproximateIndex(entries, graph), graph
 
 
@@ -63,6 +65,24 @@ def test_who_is_hidden_is_not_found_and_the_others_are(is_penalized: bool) -> No
         assert (found.score_QK >= true.score_QK[:, -1:] - 1e-5).mean() > 0.99
     assert np.array_equal(links_of(graph), before)
     assert (graph.search_entries(vectors[hidden], k=1).rows_QK[:, 0] == hidden).mean() > 0.99
+
+
+def test_who_is_hidden_finds_what_a_graph_without_them_would_tell() -> None:
+    vectors, as_shipped = unit_vectors(8_000, 32), IndexConfig()
+    _, graph = graph_of(vectors, config=as_shipped)
+    bottom = np.flatnonzero(graph.is_at_the_bottom())
+    hidden = bottom[:: len(bottom) // 500][:500]
+    shown = np.setdiff1d(np.arange(len(vectors)), hidden)
+    _, without = graph_of(np.ascontiguousarray(vectors[shown]), config=as_shipped)
+    floor_Q1 = ExactIndex(vectors).search_rows(vectors[hidden], shown, k=10).score_QK[:, -1:] - 1e-5
+    for effort in (40, 80):
+        with graph.hidden(hidden):
+            scores = graph.search_entries(vectors[hidden], k=10, effort=effort).score_QK
+        true = without.search_entries(vectors[hidden], k=10, effort=effort).score_QK
+        stored = graph.search_entries(vectors[hidden], k=11, effort=effort).score_QK[:, 1:]
+        recall, expected, within = ((part >= floor_Q1).mean() for part in (scores, true, stored))
+        assert expected - 0.03 < recall < expected + 0.01, effort
+        assert 1 - within < 0.3 * (1 - expected), "from within it is easier"
 
 
 def test_links_come_back_after_a_failure_too() -> None:
