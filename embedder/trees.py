@@ -153,10 +153,13 @@ class Bins:
         return bin_BF
 
     def threshold(self, place: int, between: float) -> float:
-        """Return up to which value of a known number bins are below one between two."""
+        """Return up to which value of a known number bins are below one between two.
+
+        Between bins 20 and 22 it is 21, which goes with 20: nobody is in it.
+        """
         if not np.isfinite(between):  # all that isn't missing
             return between
-        return float(self.edges[place][int(np.ceil(between)) - 1])
+        return float(self.edges[place][int(between)])
 
 
 def _edges(value_B: Floats, weight_B: LogOdds) -> LogOdds:

@@ -146,7 +146,7 @@ def _tried(
     """Build and tune one kind."""
     begin = time.perf_counter()
     built = build_index(kind, exact, entries, config, untrained=questions.stored_rows)
-    if isinstance(built.inner, InvertedFile):  # no centroid was learned from those who are asked
+    if isinstance(built.inner, InvertedFile):  # hardly a centroid was learned from who is asked
         questions = replace(questions, are_newcomers=True)
     return _shown(exact, built, questions, config, time.perf_counter() - begin)
 
@@ -189,14 +189,16 @@ def _tuned(
 ) -> tuple[ApproximateIndex, Quality]:
     """Tune the effort, and of lists also what makes them quicker at the same target.
 
-    Lists that don't hold what must be found, however it is looked for in them, are not tuned.
+    Lists that don't hold what must be found, however it is looked for in them, are not tuned unless
+    the settings name them: then they are to find what they can.
     """
     most = effort_max(built.inner, config)
     if isinstance(built.inner, HnswIndex):
         return tune_graph(exact, built, questions, config, effort_max=most)
     if not isinstance(built.inner, InvertedFile):
         return tune(exact, built, questions, config, effort_max=most)
-    if share_in_lists(built, questions, probes=most) < config.recall_target - FAR:
+    in_lists = 1.0 if config.kind != "auto" else share_in_lists(built, questions, probes=most)
+    if in_lists < config.recall_target - FAR:
         index, few = built.with_effort(most), questions.part(FIRST_QUERIES)
         return index, quality_of(exact, index, few, confidence=config.confidence)
     index, quality = tune(exact, built, questions, config, effort_max=most)

@@ -20,7 +20,8 @@ from index.recall import sample_rows
 from index.vectors import Vectors
 
 FEW_ROWS, MANY_ROWS = 256, 16_384
-FEW_HITS, MANY_HITS = 10, 320
+FEW_HITS, MANY_HITS = 10, 100
+"""Up to a hundred are fetched; a graph's effort grows up to there, and not beyond."""
 NUM_QUERIES = 30
 EXACT_WORTH = 1.5
 """Times an approximate search of everyone that an exact one of some may cost."""

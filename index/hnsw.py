@@ -41,6 +41,7 @@ class HnswIndex:
         num_threads: Threads of a search with several queries; one query takes one.
         effort_at_10: The same for ten neighbors, of which `effort` is for a hundred; None for
             `effort`.
+        is_mapped: Whether the graph lies in a file that may only be read.
     """
 
     graph: Any
@@ -49,6 +50,7 @@ class HnswIndex:
     effort: int
     num_threads: int
     effort_at_10: int | None = None
+    is_mapped: bool = False
 
     @classmethod
     def build(
@@ -105,7 +107,8 @@ class HnswIndex:
         graph = read_faiss(directory / GRAPH_FILE)
         if graph.d != dim + (0 if penalty_N is None else EXTRA_DIMS):
             raise BuildCorrupt(f"the graph in {directory} does not fit its vectors")
-        return cls(graph, dim, _square_length(penalty_N), effort, num_threads, effort_at_10)
+        square_length = _square_length(penalty_N)
+        return cls(graph, dim, square_length, effort, num_threads, effort_at_10, is_mapped=True)
 
     @property
     def kind(self) -> ApproximateKind:
@@ -136,9 +139,12 @@ class HnswIndex:
     def hidden(self, entries_H: Rows) -> Iterator[None]:
         """Within, no search comes upon some entries of the bottom; nobody else may search.
 
+        The graph must have been built in this process: a mapped one can't be written to.
         What links to them, links to one of those to which they link instead, as a graph without
         them would have links there. It takes a pass over the links, 128 bytes an entry.
         """
+        assert not self.is_mapped
+        assert self.is_at_the_bottom()[entries_H].all()
         layers = self.graph.hnsw
         link_L = faiss.rev_swig_ptr(layers.neighbors.data(), layers.neighbors.size())
         start_E = faiss.vector_to_array(layers.offsets)[:-1].astype(np.int64)

@@ -23,7 +23,7 @@ from index.vectors import Neighbors, Rows, Vectors
 
 HIDDEN_SHARE = 0.2
 HIDDEN_MIN = 200
-"""With fewer, their mean is chance."""
+"""With fewer, their mean is chance; nor may they be fewer than half of all queries."""
 
 
 def tune_graph(
@@ -37,8 +37,8 @@ def tune_graph(
     """Return the graph with the least effort for each depth at which it finds what it must.
 
     All queries are newcomers where the gallery is large enough to hide so many; else points beside
-    them make up the number. With hardly anyone to hide, stored users are asked about; ten neighbors
-    then get the effort of a hundred.
+    them make up the number, up to half of it. With fewer to hide, stored users are asked about; ten
+    neighbors then get the effort of a hundred.
 
     Args:
         exact: Holds the vectors.
@@ -51,7 +51,7 @@ def tune_graph(
     assert isinstance(graph, HnswIndex)
     generator = np.random.default_rng([config.seed, config.tuning_queries, 1])
     entries_H = _hideable(index, graph, config, generator)
-    if len(entries_H) < HIDDEN_MIN:
+    if len(entries_H) < max(HIDDEN_MIN, -(-config.tuning_queries // 2)):
         return tune(exact, index, questions, config, effort_max=effort_max)
     rows_H = np.sort(index.entries.first_rows_E[entries_H])
     asked = _asked_about(exact, rows_H, config, generator)
@@ -79,7 +79,7 @@ def _asked_about(
     def search(query_QD: Vectors, /, *, k: int) -> Neighbors:
         return many.search_rows(query_QD, shown, k=k)
 
-    num_beside = min(max(config.tuning_queries - len(rows_H), 0), len(rows_H))
+    num_beside = max(config.tuning_queries - len(rows_H), 0)
     population = exact.num_vectors * (2 if num_beside else 1)
     asked = ask_beside(
         exact, rows_H, search, population, generator=generator, num_beside=num_beside

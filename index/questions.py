@@ -2,8 +2,8 @@
 
 Queries are users drawn anew, each without itself, and as many points halfway between such a user
 and one of its neighbors. Those lie where users lie, but the index has never seen them: a stored
-vector is easier to find the way to, as newcomers' are not (of a graph they are newcomers:
-`index/newcomers.py`). True answers are found once, by exact search.
+vector is easier to find the way to, as newcomers' are not (of our own graph they are
+newcomers: `index/newcomers.py`). True answers are found once, by exact search.
 
 Shape key: `N` stored vectors, `Q` queries, `M` newcomers among them,
 `K` neighbors, `C` true neighbors, `D` dimensions.
@@ -43,7 +43,7 @@ class Questions:
         floor_Q: For each k, the score of the true k-th neighbor.
         count_Q: For each k, how many neighbors there are: k, or fewer in a small gallery.
         near_QC: Rows of the true neighbors that were looked for, best first, -1 for none.
-        population: Queries that the sample stands for: all users, and a point beside each.
+        population: Queries that the sample stands for: all users, and mostly a point beside each.
         are_newcomers: The index does not know the users among the queries, who alone must reach
             the target too: points beside them are easier.
     """
@@ -83,16 +83,20 @@ class Questions:
 
     def bound_of_newcomers(self, recall_Q: Recalls, confidence: float) -> float:
         """Return a one-sided normal bound of the mean of newcomers alone, 1 without any."""
-        recall_M = self._of_newcomers(recall_Q)
-        if recall_M is recall_Q:
+        if not self.has_newcomers:
             return 1.0
+        recall_M = self._of_newcomers(recall_Q)
         z = NormalDist().inv_cdf(confidence)
         return float(recall_M.mean() - z * recall_M.std() / math.sqrt(len(recall_M)))
 
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether users whom the index does not know are among the queries."""
+        return self.are_newcomers and bool((self.own_Q >= 0).any())
+
     def _of_newcomers(self, recall_Q: Recalls) -> Recalls:
         """Return the recalls of newcomers, or all of them if there is none."""
-        is_user = self.own_Q >= 0
-        return recall_Q[is_user] if self.are_newcomers and is_user.any() else recall_Q
+        return recall_Q[self.own_Q >= 0] if self.has_newcomers else recall_Q
 
 
 def ask(exact: ExactIndex, *, num: int, generator: np.random.Generator) -> Questions:

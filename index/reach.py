@@ -32,8 +32,8 @@ WORTH = 0.7
 def share_in_lists(index: ApproximateIndex, questions: Questions, *, probes: int) -> float:
     """Return which share of the true neighbors lies in the lists nearest to their query.
 
-    No search of these lists can have a higher recall, at the depth where it is lower. It costs a
-    comparison with the centroids, and no scan.
+    No search of these lists alone has a higher recall, but for ties, at the depth where it is
+    lower. It costs a comparison with the centroids, and no scan.
 
     Args:
         index: An inverted file.

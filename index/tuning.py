@@ -40,6 +40,8 @@ class Quality:
         num_queries: Q.
         num_poor: Queries whose recall at some k is below .5.
         poor_bound: The upper bound of the share of such users.
+        newcomers_bound: The lower bound of the mean of newcomers alone, at the k where it is least;
+            1 where none were asked about.
     """
 
     recall: Mapping[int, float]
@@ -47,6 +49,7 @@ class Quality:
     num_queries: int
     num_poor: int
     poor_bound: float
+    newcomers_bound: float = 1.0
 
     def is_better_than(self, other: "Quality") -> bool:
         """Tell whether fewer queries failed, or more neighbors were found at some k."""
@@ -55,7 +58,7 @@ class Quality:
 
     def reaches(self, recall_min: float, poor_share_max: float) -> bool:
         """Tell whether even the bounds are as asked."""
-        recall = min(self.recall_bound.values())
+        recall = min(self.newcomers_bound, *self.recall_bound.values())
         return recall >= recall_min and self.poor_bound <= poor_share_max
 
 
@@ -81,6 +84,7 @@ def quality_from(
         num,
         int(poor.sum()),
         share_upper_bound(int(poor.sum()), **drawn, confidence=confidence),
+        min(questions.bound_of_newcomers(recall, confidence) for recall in recalls.values()),
     )
 
 
@@ -131,19 +135,38 @@ def tune(
     is taken and the quality tells it.
     """
     tuner = _Tuner(exact, index, questions, config, effort_max)
-    effort, efforts, recalls = index.inner.effort, {}, {}
+    effort, proven, recalls = index.inner.effort, {}, {}
     for k in DEPTHS:
         effort, recalls[k] = tuner.proven(tuner.about_least(effort, k=k), k=k)
-        efforts[k] = effort
-    used = dict.fromkeys(DEPTHS, effort)
-    tuned = index.with_effort(effort)
+        proven[k] = effort
+    few = DEPTHS[0]
     if questions.are_newcomers and isinstance(index.inner, HnswIndex):
-        used[DEPTHS[0]] = min(one_step_more(efforts[DEPTHS[0]]), effort)
-        tuned = replace(index, inner=index.inner.with_effort(effort, at_10=used[DEPTHS[0]]))
-    for k in DEPTHS:
-        if used[k] != efforts[k]:
-            recalls[k] = recall_of(exact, index, questions, k=k, effort=used[k])
-    return tuned, quality_from(recalls, questions, confidence=config.confidence)
+        return _with_effort_for_few(tuner, proven, recalls)
+    if proven[few] != effort:
+        recalls[few] = recall_of(exact, index, questions, k=few, effort=effort)
+    return index.with_effort(effort), quality_from(recalls, questions, confidence=config.confidence)
+
+
+def _with_effort_for_few(
+    tuner: "_Tuner", proven: Mapping[int, int], recalls: dict[int, Recalls]
+) -> tuple[ApproximateIndex, Quality]:
+    """Return a graph with the effort proven for a hundred, and for ten a step more than for them.
+
+    Each depth may have failed other queries: steps are added until both together are within the
+    target, or ten neighbors have the effort of a hundred.
+    """
+    few, effort = DEPTHS[0], proven[DEPTHS[-1]]
+    at_few = proven[few]
+    while True:
+        at_few = min(one_step_more(at_few), effort)
+        recalls[few] = recall_of(tuner.exact, tuner.index, tuner.questions, k=few, effort=at_few)
+        quality = quality_from(recalls, tuner.questions, confidence=tuner.config.confidence)
+        if at_few == effort or reaches(quality, tuner.config):
+            break
+    inner = tuner.index.inner
+    assert isinstance(inner, HnswIndex)
+    own = at_few if at_few < effort else None
+    return replace(tuner.index, inner=inner.with_effort(effort, at_10=own)), quality
 
 
 def one_step_more(effort: int) -> int:
@@ -171,19 +194,12 @@ def quality_if_reached(
         quality = quality_from(recalls, questions, confidence=config.confidence)
         if not reaches(quality, config):
             return None
-        if not is_enough_for_newcomers(recalls[k], questions, config):
-            return None
     return quality
 
 
 def reaches(quality: Quality, config: IndexConfig) -> bool:
     """Tell whether the bounds are within the target."""
     return quality.reaches(config.recall_target, config.poor_share_target)
-
-
-def is_enough_for_newcomers(recall_Q: Recalls, questions: Questions, config: IndexConfig) -> bool:
-    """Tell whether even the bound of those alone whom the index does not know is within it."""
-    return questions.bound_of_newcomers(recall_Q, config.confidence) >= config.recall_target
 
 
 @dataclass(frozen=True)
@@ -230,10 +246,7 @@ class _Tuner:
             recall = recall_of(self.exact, self.index, self.questions, k=k, effort=effort)
             quality = quality_from({k: recall}, self.questions, confidence=self.config.confidence)
             is_far = self.questions.mean_of(recall) < self.config.recall_target - FAR
-            is_enough = reaches(quality, self.config) and is_enough_for_newcomers(
-                recall, self.questions, self.config
-            )
-            if is_far or effort == self.effort_max or is_enough:
+            if is_far or effort == self.effort_max or reaches(quality, self.config):
                 break
             enough = self._for_failed(recall, min(one_step_more(effort), self.effort_max), k=k)
             if enough is None:
@@ -248,6 +261,8 @@ class _Tuner:
         """
         failed, effort = self.questions.only(np.flatnonzero(recall < POOR_RECALL)), least
         num_poor = len(failed.own_Q)
+        if not num_poor:
+            return least
         while not self._may_fail(num_poor):
             now = recall_of(self.exact, self.index, failed, k=k, effort=effort)
             num_poor = int((now < POOR_RECALL).sum())

@@ -1,5 +1,7 @@
 """The build's choice: what it takes, what it tells, and that the gate sees the same."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,8 @@ from index.exact import ExactIndex
 from index.gate import gate
 from index.ivf import REFINE, REFINE_MAX, REFINE_WIDER
 from index.kinds import effort_at_10_of, reach_of
-from index.tuning import FIRST_QUERIES
+from index.questions import Questions
+from index.tuning import FIRST_QUERIES, tune
 from index.vectors import Vectors
 from store.workspace import Workspace
 from tests.index_fakes import NOW, build_input, clustered_vectors, uneven_clusters, unit_vectors
@@ -98,6 +101,37 @@ def test_exact_search_is_taken_where_nothing_reaches_the_target() -> None:
     assert [one.kind for one in chosen.choice.candidates] == ["ivf_rabitq", "hnsw"]
     assert not any(one.reached for one in chosen.choice.candidates)
     assert "neither" in chosen.choice.reason
+
+
+def test_lists_must_be_proven_by_users_they_were_not_learned_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Questions] = []
+
+    def told(
+        exact: ExactIndex, index: ApproximateIndex, questions: Questions, **others: Any
+    ) -> Any:
+        asked.append(questions)
+        return tune(exact, index, questions, **others)
+
+    monkeypatch.setattr(
+        "index.choosing.tune",
+        lambda exact, index, questions, config, **others: told(
+            exact, index, questions, config=config, **others
+        ),
+    )
+    vectors = clustered_vectors(6_000, 16, num_clusters=40)
+    choose(vectors, changed(kind="ivf_flat"))
+    assert asked
+    assert all(questions.has_newcomers for questions in asked)
+
+
+def test_named_lists_are_tuned_though_they_cannot_hold_it() -> None:
+    vectors = unit_vectors(8_000, 48)
+    (candidate,) = choose(vectors, changed(kind="ivf_rabitq")).choice.candidates
+    assert not candidate.reached
+    assert candidate.num_queries == QUICK.tuning_queries
+    assert candidate.refine > REFINE["ivf_rabitq"], "more candidates find more"
 
 
 def test_lists_that_cannot_hold_what_must_be_found_are_not_tuned() -> None:

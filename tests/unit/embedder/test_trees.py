@@ -62,6 +62,13 @@ def test_trees_on_bins_are_those_that_the_library_grows_on_the_values(
     assert trees.log_odds(unseen) == pytest.approx(expected, abs=1e-5)
 
 
+def test_between_bins_the_edge_is_where_the_library_cuts() -> None:
+    bins = Bins(np.arange(1), (np.arange(30.0) * 10,))
+    assert bins.threshold(0, 20.5) == 200
+    assert bins.threshold(0, 21.0) == 210, "nobody was in bin 21, who comes goes with 20"
+    assert bins.threshold(0, np.inf) == np.inf
+
+
 def test_bins_of_very_many_examples_are_those_of_a_draw_by_weight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

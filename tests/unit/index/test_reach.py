@@ -1,5 +1,7 @@
 """Lists within reach of a query: fewer are probed, and nearly as much is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -100,7 +102,7 @@ def test_the_least_reach_that_keeps_the_target_is_taken_and_holds_for_newcomers(
     drawn = uneven_clusters(NUM + 400, DIM, num_clusters=20)
     vectors, newcomers = np.ascontiguousarray(drawn[:NUM]), np.ascontiguousarray(drawn[NUM:])
     exact = ExactIndex(vectors, penalties() if is_penalized else None)
-    questions = questions_of(exact)
+    questions = replace(questions_of(exact), are_newcomers=True)
     untrained = questions.stored_rows
     entries = group_identical(vectors)
     index = build_index("ivf_flat", exact, entries, CONFIG, untrained=untrained)
