@@ -14,7 +14,7 @@ from benchmarks.ann.config import QUICK_EFFORTS
 from benchmarks.ann.data import VARIANTS, DataSet, with_copies
 from benchmarks.ann.engines.engine import Ids
 from benchmarks.ann.figures import KS, chosen_setting, frontier, setting_key
-from benchmarks.ann.methods import Method, effort_name
+from benchmarks.ann.methods import EF, Effort, Method, effort_name
 from benchmarks.ann.recall import Floats, recall_of
 from benchmarks.ann.rows import WHY_NOT
 
@@ -154,9 +154,16 @@ MEASURES: dict[str, Callable[[Bench, Sequence[Method]], None]] = {
 }
 
 
+def _efforts(bench: Bench, method: Method) -> Sequence[Effort]:
+    """Return the settings that are measured: the first where it must be quick, of beams doubled."""
+    if not bench.config.quick:
+        return method.efforts
+    return (EF[::2] if method.efforts is EF else method.efforts)[:QUICK_EFFORTS]
+
+
 def _frontier_tasks(bench: Bench, build: int, method: Method) -> list[Task]:
     answers = bench.answers_file(method)
-    efforts = method.efforts[:QUICK_EFFORTS] if bench.config.quick else method.efforts
+    efforts = _efforts(bench, method)
     return [
         Task(
             (repeat, number, k),
@@ -193,7 +200,7 @@ def _is_worth_while(bench: Bench, method: Method, number: int, k: int, repeat: i
 def _copies_tasks(bench: Bench, copies: DataSet, variant: str, method: Method) -> list[Task]:
     answers = bench.answers_file(method)
     chosen = _chosen(bench, method)
-    efforts = method.efforts[:QUICK_EFFORTS] if bench.config.quick else method.efforts
+    efforts = _efforts(bench, method)
     widest = efforts[-1]
     settings = [chosen] if dict(widest) == chosen else [chosen, dict(widest)]
     return [
