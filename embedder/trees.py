@@ -215,12 +215,12 @@ def to_arrays(model: HistGradientBoostingClassifier, bins: Bins, *, num_trees: i
 
     leaf = padded("is_leaf", np.bool_)
     itself = np.broadcast_to(np.arange(width, dtype=np.int32), leaf.shape)
-    place, threshold = padded("feature_idx", np.int64), padded("num_threshold", np.float64)
-    for asked in np.argwhere(~leaf):
-        at = tuple(asked)
-        threshold[at] = bins.threshold(int(place[at]), float(threshold[at]))
+    threshold = padded("num_threshold", np.float64)
+    for row, tree in zip(threshold, nodes, strict=True):
+        for node in np.flatnonzero(tree["is_leaf"] == 0):
+            row[node] = bins.threshold(int(tree["feature_idx"][node]), float(row[node]))
     return Trees(
-        bins.known_F.astype(np.int32)[place],
+        bins.known_F.astype(np.int32)[padded("feature_idx", np.int64)],
         at_most(threshold),
         np.where(leaf, itself, padded("left", np.int32)),
         np.where(leaf, itself, padded("right", np.int32)),

@@ -11,7 +11,7 @@ Shape key: `N` stored vectors, `Q` queries, `M` newcomers among them,
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Protocol
 
@@ -67,14 +67,13 @@ class Questions:
 
     def only(self, chosen: Rows) -> "Questions":
         """Return some of the queries."""
-        return Questions(
-            self.query_QD[chosen],
-            self.own_Q[chosen],
-            {k: floor[chosen] for k, floor in self.floor_Q.items()},
-            {k: count[chosen] for k, count in self.count_Q.items()},
-            self.near_QC[chosen],
-            self.population,
-            self.are_newcomers,
+        return replace(
+            self,
+            query_QD=self.query_QD[chosen],
+            own_Q=self.own_Q[chosen],
+            floor_Q={k: floor[chosen] for k, floor in self.floor_Q.items()},
+            count_Q={k: count[chosen] for k, count in self.count_Q.items()},
+            near_QC=self.near_QC[chosen],
         )
 
     def mean_of(self, recall_Q: Recalls) -> float:

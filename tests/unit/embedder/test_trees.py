@@ -62,6 +62,17 @@ def test_trees_on_bins_are_those_that_the_library_grows_on_the_values(
     assert trees.log_odds(unseen) == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_number_that_is_the_same_for_all_is_never_asked_for() -> None:
+    """Trees of unequal size are filled up with nodes, which ask for nothing either."""
+    numbers, is_violator = table(2000, 3)
+    numbers[:, 0] = 7.0
+    numbers[:, 1] = np.where(is_violator, 1.0, numbers[:, 1])
+    trees = refit_trees(numbers, is_violator, np.ones(2000), num_trees=40, seed=0)
+    sizes = (trees.value_TN != 0).sum(axis=1)
+    assert len(set(sizes.tolist())) > 1
+    assert np.isfinite(trees.log_odds(numbers)).all()
+
+
 def test_between_bins_the_edge_is_where_the_library_cuts() -> None:
     bins = Bins(np.arange(1), (np.arange(30.0) * 10,))
     assert bins.threshold(0, 20.5) == 200
