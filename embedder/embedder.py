@@ -19,10 +19,11 @@ from embedder.devices import pick_device
 from embedder.featurizer import NEVER
 from embedder.model_files import read_model
 from embedder.parts import Parts
-from embedder.profiles import Floats, event_chunks, profile_slots, rows_of_users
+from embedder.profiles import Floats, event_chunks
 from embedder.slices import Spans
+from embedder.slots import SliceSlots
 from embedder.supervision import held_out_of_supervision
-from embedder.training_set import encode_spans
+from embedder.training_set import encode_slices
 from store.clock import to_us
 from store.schema import EventSchema
 from store.sequences import SequenceBatch
@@ -134,29 +135,23 @@ def raw_blocks(
 ) -> dict[str, Floats]:
     """Return the raw vectors of every block for a batch of bounded size."""
     events = parts.featurizer.encode(batch, counted_before_us=counted_before_us)
-    spans = Spans(batch.offsets[:-1], batch.offsets[1:])
-    blocks: dict[str, Floats] = {
-        "behavior": encode_spans(parts.behavior, parts.featurizer, events, spans, device)
-    }
+    whole = SliceSlots.of(parts.featurizer, events, Spans(batch.offsets[:-1], batch.offsets[1:]))
+    blocks: dict[str, Floats] = {"behavior": encode_slices(parts.behavior, whole, device)}
     if parts.conduct is not None:
-        conduct = encode_spans(parts.conduct, parts.featurizer, events, spans, device)
+        conduct = encode_slices(parts.conduct, whole, device)
         blocks["conduct"] = conduct
         if parts.opinion is not None:
-            summary = parts.opinion.summary(batch, events, spans)
-            blocks["opinion"] = parts.opinion.block(conduct, summary)
+            blocks["opinion"] = parts.opinion.block(
+                conduct, parts.opinion.summary(batch, events, whole)
+            )
     pieces: list[dict[str, Floats]] = []
     for users in event_chunks(batch.offsets):
-        rows, user_E = rows_of_users(batch.offsets, users)
-        slots = profile_slots(parts.featurizer, events, rows, batch.offsets[users][user_E])
-        piece = {
-            "statistics": parts.profiles.statistics(
-                parts.profiles.histograms(slots, user_E, len(users))
-            )
-        }
+        some = whole.part(int(users[0]), int(users[-1]) + 1)
+        histograms = parts.profiles.histograms(some.slots, some.owner_E, len(users))
+        piece = {"statistics": parts.profiles.statistics(histograms)}
         if parts.profiles.hashed:
-            piece["target"] = parts.profiles.target(
-                parts.profiles.sketches(events, rows, user_E, len(users))
-            )
+            sketches = parts.profiles.sketches(events, some.rows_E, some.owner_E, len(users))
+            piece["target"] = parts.profiles.target(sketches)
         pieces.append(piece)
     blocks |= {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     if parts.text is not None:

@@ -19,7 +19,7 @@ from scipy.special import expit
 from embedder.featurizer import EncodedEvents
 from embedder.profiles import Floats
 from embedder.sentences import Sentences
-from embedder.slices import Spans
+from embedder.slots import SliceSlots
 from embedder.summary import Summarizer
 from embedder.trees import LogOdds, Trees
 from embedder.wording import Wording
@@ -47,12 +47,14 @@ class Opinion:
     blend: tuple[float, float, float]
     sentences: Sentences | None = None
 
-    def summary(self, batch: SequenceBatch, events: EncodedEvents, spans: Spans) -> Floats:
+    def summary(self, batch: SequenceBatch, events: EncodedEvents, slices: SliceSlots) -> Floats:
         """Return what the trees read of slices of a batch, encoded as `events`."""
-        summary_BF = self.summarizer.summarize(events, self.wording.codes(batch), spans)
+        codes_EC = self.wording.codes(batch)
+        summary_BF = self.summarizer.summarize_slices(events, codes_EC, slices)
         if self.sentences is None:
             return summary_BF
-        return np.concatenate([summary_BF, self.sentences.read(batch).means(spans)], axis=1)
+        means_BF = self.sentences.read(batch).means(slices.spans)
+        return np.concatenate([summary_BF, means_BF], axis=1)
 
     def log_odds(self, conduct_BD: Floats, summary_BF: Floats) -> LogOdds:
         """Return the blended log odds of each slice."""

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from embedder.featurizer import EncodedEvents, Featurizer, SlotRange, name_of_slots
 from embedder.fields import Slots
-from embedder.profiles import Floats, profile_slots
-from embedder.slices import Spans, in_pieces, span_rows
+from embedder.profiles import Floats
+from embedder.slices import Spans, in_pieces
+from embedder.slots import SliceSlots
 from store.sequences import Int64s
 
 FIRST_EVENTS, LAST_EVENTS, COMMON_VALUES, PLACED_FIELDS = 5, 3, 64, 12
@@ -52,20 +53,24 @@ class Summarizer:
 
         Linear in the events; beyond the result, memory is bounded by `EVENTS_AT_ONCE`.
         """
-        pieces = in_pieces(spans, events_at_once=EVENTS_AT_ONCE)
-        return np.concatenate([self._summarize(events, told_EC, piece) for _, piece in pieces])
+        pieces = (
+            SliceSlots.of(self.featurizer, events, piece)
+            for _, piece in in_pieces(spans, events_at_once=EVENTS_AT_ONCE)
+        )
+        return np.concatenate([self.summarize_slices(events, told_EC, slices) for slices in pieces])
 
-    def _summarize(self, events: EncodedEvents, told_EC: Floats, spans: Spans) -> Floats:
-        rows, owner_E = span_rows(spans)
-        slots = profile_slots(self.featurizer, events, rows, spans.first[owner_E])
-        size_B = spans.last - spans.first
+    def summarize_slices(
+        self, events: EncodedEvents, told_EC: Floats, slices: SliceSlots
+    ) -> Floats:
+        """Return the same of slices whose slots are at hand; memory grows with their events."""
+        spans, slots, owner_E, size_B = slices.spans, slices.slots, slices.owner_E, slices.size_B
         start_B = np.cumsum(size_B) - size_B
         fields = {field.name: field for field in self.featurizer.layout}
         columns = columns_of_fields(slots, self.featurizer.layout)
         ranks = [
             self.rank_V[slots[0][:, columns[name][0]]].astype(np.float64) for name in self.named
         ]
-        told = list(told_EC[rows].T.astype(np.float64))
+        told = list(told_EC[slices.rows_E].T.astype(np.float64))
         codes = [mean_slot(slots, fields[name], columns[name]) for name in self.ordered]
         lived_us = events.ts_us[spans.last - 1] - events.ts_us[spans.first]
         placed = [*ranks, *told, *codes][:PLACED_FIELDS]

@@ -9,11 +9,13 @@ from torch import Tensor
 from embedder.devices import to_device
 from embedder.featurizer import EncodedEvents, Featurizer
 from embedder.network import SliceEncoder
-from embedder.profiles import Floats, profile_slots
-from embedder.slices import Spans, in_pieces, span_rows
+from embedder.profiles import Floats
+from embedder.slices import Spans, in_pieces
+from embedder.slots import SliceSlots
 from store.sequences import Int64s
 
-EVENTS_AT_ONCE = 65_536
+EVENTS_AT_ONCE, EVENTS_AT_ONCE_ON_CPU = 65_536, 16_384
+"""More would leave the cache of a CPU, and layers take half as long again."""
 SUPERVISED_MIN = 30
 
 
@@ -46,17 +48,24 @@ class TrainingSet:
         return not few and 0 < told.sum() < len(told)
 
 
+def events_at_once(device: torch.device) -> int:
+    """Return how many events a network reads at a time where no gradient is kept."""
+    return EVENTS_AT_ONCE_ON_CPU if device.type == "cpu" else EVENTS_AT_ONCE
+
+
 def slice_inputs(
     featurizer: Featurizer, events: EncodedEvents, spans: Spans, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return slot ids, weights and slice sizes as tensors."""
-    rows, owner = span_rows(spans)
-    ids, weights = profile_slots(featurizer, events, rows, spans.first[owner])
-    sizes = spans.last - spans.first
-    return to_device(ids, device), to_device(weights, device), to_device(sizes, device)
+    return tensors_of(SliceSlots.of(featurizer, events, spans), device)
 
 
-@torch.no_grad()
+def tensors_of(slices: SliceSlots, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return slot ids, weights and slice sizes as tensors."""
+    ids, weights = slices.slots
+    return to_device(ids, device), to_device(weights, device), to_device(slices.size_B, device)
+
+
 def encode_spans(
     network: SliceEncoder,
     featurizer: Featurizer,
@@ -65,9 +74,18 @@ def encode_spans(
     device: torch.device,
 ) -> Floats:
     """Return the unit vector of each slice, in pieces of bounded size; every slice has an event."""
-    network.eval()
     vectors = np.empty((len(spans.first), network.dim), dtype=np.float32)
-    for place, piece in in_pieces(spans, events_at_once=EVENTS_AT_ONCE):
-        inputs = slice_inputs(featurizer, events, piece, device)
-        vectors[place] = network(*inputs).cpu().numpy()
+    for place, piece in in_pieces(spans, events_at_once=events_at_once(device)):
+        slices = SliceSlots.of(featurizer, events, piece)
+        vectors[place] = encode_slices(network, slices, device)
+    return vectors
+
+
+@torch.no_grad()
+def encode_slices(network: SliceEncoder, slices: SliceSlots, device: torch.device) -> Floats:
+    """Return the unit vector of each slice, whose slots are at hand; every slice has an event."""
+    network.eval()
+    vectors = np.empty((len(slices.size_B), network.dim), dtype=np.float32)
+    for place, piece in slices.pieces(events_at_once=events_at_once(device)):
+        vectors[place] = network(*tensors_of(piece, device)).cpu().numpy()
     return vectors

@@ -41,6 +41,18 @@ def test_a_vector_does_not_depend_on_batch_mates_or_padding(backbone: BackboneNa
         assert torch.allclose(alone[0], together[place], atol=1e-6)
 
 
+@pytest.mark.parametrize("sizes", [[3, 1, 150, 64, 65, 2, 17], [1], [CHUNK_EVENTS], [5, 5, 5]])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_vector_is_the_same_where_no_gradient_is_kept(
+    backbone: BackboneName, sizes: list[int]
+) -> None:
+    network, slices = encoder(backbone), random_slices(sizes)
+    learning, states = network(*slices), network.states(*slices)
+    with torch.no_grad():
+        assert torch.allclose(network.states(*slices), states, atol=1e-6)
+        assert torch.allclose(network(*slices), learning, atol=1e-6)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_vectors_are_of_unit_length_and_repeatable(backbone: BackboneName) -> None:
     network, slices = encoder(backbone), random_slices([2, 9])
