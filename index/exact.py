@@ -1,15 +1,16 @@
 """Exact search: the oracle of every other index, and itself fast enough for small galleries.
 
-Blocks of the gallery are multiplied with all queries (BLAS, float32). Rows that could still be
-among the best within the rounding error of that product are pooled (`index.shortlist`) and scored
-again in float64. So the answer depends neither on the block size, nor on the threads, nor on how
-many queries are asked together, and identical vectors get identical scores, ordered by row.
+Blocks of the gallery are multiplied with all queries (BLAS, float32; many queries in bfloat16 where
+the CPU has it). Rows that could still be among the best within the rounding error of that product
+are pooled (`index.shortlist`) and scored again in float64. So the answer depends neither on the
+block size, nor on the threads, nor on the CPU, nor on how many queries are asked together, and
+identical vectors get identical scores, ordered by row.
 
 Shape key: `N` stored vectors, `M` rows searched, `Q` queries, `K` neighbors, `D` dimensions,
 `P` pairs of query and row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -17,8 +18,9 @@ from itertools import islice, pairwise
 import numpy as np
 import numpy.typing as npt
 
+from index.rough import RoughProducts, rough_products
 from index.shortlist import GROUP_SIZE, Shortlist
-from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
+from index.vectors import NORM_TOLERANCE, Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
 QUERIES_AT_ONCE = 256
 SCORES_BYTES = 4 * 2**20
@@ -29,8 +31,13 @@ FEW_GROUPS = 2
 """Groups of rows for each neighbor from which their best rows alone tell what is too low."""
 SHARED_MULTIPLICATIONS = 50_000_000
 """Some milliseconds of one core: a smaller search is done before threads have started."""
+ROUGH_QUERIES, ROUGH_ROWS_PER_PLACE = 32, 64
+"""With fewer queries reading takes longer than multiplying; of fewer rows most are scored again."""
+DENSE = 8
+"""Rows kept for each place from which scoring them again costs more than rough products save."""
 
 _Block = tuple[slice, Rows | None]
+_Multiply = Callable[[Vectors], Floats]
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,8 @@ class ExactIndex:
         row_bytes = 4 if rows_M is None else 4 * self.dim  # they are collected
         if num_rows * row_bytes > self.block_bytes or self._shares(num_rows):
             return None
-        score_M = self._products(query_QD, slice(0, self.num_vectors), rows_M)[:, 0]
+        whole = slice(0, self.num_vectors)
+        score_M = self._products(self._in_float32(query_QD), whole, rows_M)[:, 0]
         near = np.flatnonzero(score_M >= _floor(score_M, k) - self._rounding())
         rows_P = near if rows_M is None else rows_M[near]
         score_P = self._score_pairs(query_QD, np.zeros(len(near), dtype=np.int64), rows_P)
@@ -114,7 +122,7 @@ class ExactIndex:
         num_rows = self.num_vectors if rows_M is None else len(rows_M)
         threads = self.num_threads
         if not self._shares(num_rows * len(query_QD)):
-            return self._pass_over(query_QD, self._blocks(len(query_QD), rows_M), k)
+            return self._pass_over(query_QD, self._blocks(len(query_QD), rows_M), k, num_rows)
         with ThreadPoolExecutor(threads) as pool:
             parts = [
                 pool.submit(
@@ -122,6 +130,7 @@ class ExactIndex:
                     query_QD,
                     islice(self._blocks(len(query_QD), rows_M), first, None, threads),
                     k,
+                    num_rows,
                 )
                 for first in range(threads)
             ]
@@ -134,26 +143,44 @@ class ExactIndex:
         """Tell whether so many inner products pay for several threads."""
         return self.num_threads > 1 and num_products * self.dim >= SHARED_MULTIPLICATIONS
 
-    def _pass_over(self, query_QD: Vectors, blocks: Iterator[_Block], k: int) -> Shortlist:
-        """Offer the approximate scores of all blocks, M by Q each."""
-        shortlist = Shortlist(len(query_QD), k, self._rounding())
+    def _pass_over(
+        self, query_QD: Vectors, blocks: Iterator[_Block], k: int, num_rows: int
+    ) -> Shortlist:
+        """Offer the approximate scores of all blocks, M by Q each; those kept are of float32."""
+        rough = self._rough_products(query_QD, k, num_rows)
+        multiply = self._in_float32(query_QD) if rough is None else rough.of
+        shortlist = Shortlist(len(query_QD), k, self._rounding(rough))
         for block, rows_M in blocks:
-            score_MQ = self._products(query_QD, block, rows_M)
+            score_MQ = self._products(multiply, block, rows_M)
             if rows_M is None:
                 rows_M = np.arange(block.start, block.stop, dtype=np.int64)
             shortlist.offer(rows_M, score_MQ)
-            if shortlist.is_full:  # only where very many rows are as good as equal
-                shortlist.restart(self._best(query_QD, shortlist, k))
+            is_dense = rough is not None and shortlist.num_kept > DENSE * k * len(query_QD)
+            if shortlist.is_full or is_dense:  # very many rows are as good as equal
+                rough, multiply = None, self._in_float32(query_QD)
+                shortlist.restart(self._best(query_QD, shortlist, k), self._rounding())
+        if rough is not None:
+            shortlist.restart(self._best(query_QD, shortlist, k), self._rounding())
         return shortlist
 
-    def _products(self, query_QD: Vectors, block: slice, rows_M: Rows | None) -> Floats:
+    def _rough_products(self, query_QD: Vectors, k: int, num_rows: int) -> RoughProducts | None:
+        """Return how to multiply in bfloat16; None where it does not pay, or the CPU lacks it."""
+        is_large = num_rows * len(query_QD) * self.dim >= SHARED_MULTIPLICATIONS
+        if len(query_QD) < ROUGH_QUERIES or num_rows < ROUGH_ROWS_PER_PLACE * k or not is_large:
+            return None
+        return rough_products(query_QD)
+
+    def _in_float32(self, query_QD: Vectors) -> _Multiply:
+        return lambda vectors_MD: vectors_MD @ query_QD.T
+
+    def _products(self, multiply: _Multiply, block: slice, rows_M: Rows | None) -> Floats:
         """Return the scores of a block of the gallery, or of some rows of it."""
         if rows_M is None:
-            score_MQ = self.vectors_ND[block] @ query_QD.T
+            score_MQ = multiply(self.vectors_ND[block])
         elif len(rows_M) < SPARSE_SHARE * (block.stop - block.start):
-            score_MQ = self.vectors_ND[rows_M] @ query_QD.T
+            score_MQ = multiply(self.vectors_ND[rows_M])
         else:
-            score_MQ = (self.vectors_ND[block] @ query_QD.T)[rows_M - block.start]
+            score_MQ = multiply(self.vectors_ND[block])[rows_M - block.start]
         if self.penalty_N is not None:
             score_MQ -= self.penalty_N[block if rows_M is None else rows_M, None]
         return score_MQ
@@ -199,9 +226,11 @@ class ExactIndex:
             score_P[block] = product
         return score_P
 
-    def _rounding(self) -> float:
-        """Twice the worst rounding error of a float32 inner product of about unit vectors."""
-        return (self.dim + 4) * float(np.finfo(np.float32).eps)
+    def _rounding(self, rough: RoughProducts | None = None) -> float:
+        """Return twice the worst error of an inner product of about unit vectors."""
+        of_float32 = (self.dim + 4) * float(np.finfo(np.float32).eps)
+        of_vectors = 2 * (1 + NORM_TOLERANCE)
+        return of_float32 if rough is None else of_float32 + of_vectors * rough.largest_error
 
 
 def _floor(score_M: Floats, k: int) -> np.float32:

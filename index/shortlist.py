@@ -59,8 +59,14 @@ class Shortlist:
         """True when even the rows that can't be told apart are too many to keep."""
         return len(self._rows_P) > POOL_MAX
 
-    def restart(self, best: list[tuple[Rows, Floats]]) -> None:
-        """Keep only these rows and scores of each query."""
+    @property
+    def num_kept(self) -> int:
+        """P, as far as the rows seen were compared with each other."""
+        return len(self._rows_P)
+
+    def restart(self, best: list[tuple[Rows, Floats]], rounding: float) -> None:
+        """Keep only these rows and scores of each query; of others to come, errors are new."""
+        self._rounding = np.float32(rounding)
         self._query_P = np.repeat(np.arange(len(best)), [len(rows) for rows, _ in best])
         self._rows_P = np.concatenate([rows for rows, _ in best])
         self._score_P = np.concatenate([score for _, score in best])

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedder.bfloat16 import BFloat16Products
+from index import exact as exact_module  # small searches are made rough in a test
 from index.exact import ExactIndex
 from index.vectors import Floats, Vectors
 from tests.property.index.strategies import galleries
@@ -27,6 +30,22 @@ def test_exact_search_is_a_sort_of_all_rows(
         np.testing.assert_allclose(found.score_QK[query, :num], score, atol=1e-6)
         assert found.rows_QK[query, :num].tolist() == rows
         assert (found.rows_QK[query, num:] == -1).all()
+
+
+@given(galleries(), galleries(min_size=2, max_size=5), st.integers(1, 70), st.integers(1, 1_000))
+def test_rough_products_find_the_same(
+    vectors: Vectors, queries: Vectors, k: int, block_bytes: int
+) -> None:
+    penalty = np.linspace(0, 0.5, len(vectors), dtype=np.float32).round(1)
+    index = ExactIndex(vectors, penalty, block_bytes)
+    expected = index.search(queries, k=k)
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in ("SHARED_MULTIPLICATIONS", "ROUGH_QUERIES", "ROUGH_ROWS_PER_PLACE"):
+            patch.setattr(exact_module, limit, 0)
+        patch.setattr(exact_module, "rough_products", BFloat16Products)
+        found = index.search(queries, k=k)
+    assert np.array_equal(found.rows_QK, expected.rows_QK)
+    assert np.array_equal(found.score_QK, expected.score_QK)
 
 
 @given(galleries(min_size=2), galleries(max_size=6), st.integers(1, 10))

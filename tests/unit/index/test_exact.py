@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from embedder.bfloat16 import BFloat16Products
 from index import exact as exact_module  # large searches are made small in a test
 from index import shortlist as shortlist_module  # its limit is lowered in a test
 from index.errors import DimensionMismatch
@@ -84,3 +85,61 @@ def test_answers_are_those_of_sorting_on_any_number_of_threads(
     expected = np.sort(score, axis=1)[:, ::-1][:, :25]
     np.testing.assert_allclose(found.score_QK, expected, atol=1e-6)
     np.testing.assert_allclose(np.take_along_axis(score, found.rows_QK, 1), expected, atol=1e-6)
+
+
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Small searches are rough ones too, on any CPU; the rows of each product are noted."""
+    noted: list[int] = []
+
+    class Noted(BFloat16Products):
+        def of(self, vectors_MD: Vectors) -> Vectors:
+            noted.append(len(vectors_MD))
+            return super().of(vectors_MD)
+
+    monkeypatch.setattr(exact_module, "SHARED_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(exact_module, "ROUGH_QUERIES", 2)
+    monkeypatch.setattr(exact_module, "ROUGH_ROWS_PER_PLACE", 1)
+    monkeypatch.setattr(exact_module, "rough_products", Noted)
+    return noted
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("length", [1.0, 5.0])
+def test_rough_products_change_no_answer(
+    rough: list[int], monkeypatch: pytest.MonkeyPatch, num_threads: int, length: float
+) -> None:
+    vectors, queries = unit_vectors(5_003), unit_vectors(37, seed=9) * np.float32(length)
+    penalty = np.linspace(0, 0.3, len(vectors), dtype=np.float32)
+    some = np.arange(0, len(vectors), 3)
+    index = ExactIndex(vectors, penalty, block_bytes=20_000, num_threads=num_threads)
+    found, of_some = index.search(queries, k=25), index.search_rows(queries, some, k=25)
+    assert sum(rough) >= len(vectors) + len(some)
+    monkeypatch.setattr(exact_module, "rough_products", lambda query_QD: None)
+    for rows, answer in ((None, found), (some, of_some)):
+        expected = (
+            index.search(queries, k=25) if rows is None else index.search_rows(queries, rows, k=25)
+        )
+        assert np.array_equal(answer.rows_QK, expected.rows_QK)
+        assert np.array_equal(answer.score_QK, expected.score_QK)
+
+
+def test_where_very_many_are_alike_products_are_no_longer_rough(
+    rough: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortlist_module, "WAITING_MIN", 64)
+    vectors = unit_vectors(1) + np.float32(0.02) * unit_vectors(4_000, seed=2)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    score = vectors[:4].astype(np.float64) @ vectors.T.astype(np.float64)
+    found = ExactIndex(vectors, block_bytes=4_000).search(vectors[:4], k=3)
+    assert found.rows_QK[:, 0].tolist() == [0, 1, 2, 3]
+    expected = np.sort(score, axis=1)[:, ::-1][:, :3]
+    np.testing.assert_allclose(found.score_QK, expected, atol=1e-7)
+    assert 0 < sum(rough) < len(vectors) / 2
+
+
+def test_few_queries_and_few_rows_are_multiplied_as_they_are(rough: list[int]) -> None:
+    vectors = unit_vectors(200)
+    ExactIndex(vectors, block_bytes=400).search(vectors[:1], k=3)
+    ExactIndex(vectors).search(vectors[:9], k=201)
+    assert not rough
