@@ -1,7 +1,9 @@
-"""Exact search beside FAISS flat, and beside the matrix product that none can do without.
+"""Exact search beside FAISS flat, and beside the matrix product of float32.
 
-    OPENBLAS_NUM_THREADS=1 python -m benchmarks.exact --users 200000 --threads 2 -o exact.json
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.exact --threads 2 -o exact.json
 
+Batches of ours are products of bfloat16 where the CPU has it, and many users have to be scored
+again; torch, which multiplies them, has the threads of `OMP_NUM_THREADS`.
 `faiss_flat` is `IndexFlatIP` as it comes, `faiss_flat_blas` the same with
 `distance_compute_blas_threshold` 20, so that batches are products too. `product` multiplies all
 blocks and looks at nothing. All take turns in one process; figures are medians over the turns.
@@ -61,9 +63,10 @@ def main() -> None:
         "machine": {
             "num_cores": os.cpu_count(),
             "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all"),
+            "torch_threads": os.environ.get("OMP_NUM_THREADS", "all"),
             "load": list(os.getloadavg()),
         },
-        "versions": {name: version(name) for name in ("faiss-cpu", "numpy")},
+        "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "torch")},
         "figures": measure(arguments),
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

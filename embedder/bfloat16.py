@@ -18,7 +18,8 @@ ROUNDING = 2.0**-8
 @cache
 def has_bfloat16() -> bool:
     """Tell whether the CPU multiplies bfloat16; elsewhere it would be emulated, and slower."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 class BFloat16Products:

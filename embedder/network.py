@@ -20,19 +20,8 @@ from embedder.config import BackboneName
 from embedder.transformer import CausalTransformer
 
 CHUNK_EVENTS, DROPOUT = 64, 0.2
-CHUNK_LENGTHS = (
-    2,
-    3,
-    4,
-    6,
-    8,
-    12,
-    16,
-    24,
-    32,
-    48,
-    CHUNK_EVENTS,
-)  # chunks of like length are padded together
+# Chunks of like length are padded together; on a GPU each length is waited for, so there are few.
+CHUNK_LENGTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, CHUNK_EVENTS)
 
 
 class SlotBag(nn.Module):
@@ -169,9 +158,10 @@ def chunked_states(read: Callable[[Tensor], Tensor], events_EX: Tensor, sizes_B:
 
 
 def packed_states(gru: nn.GRU, events_EX: Tensor, sizes_B: Tensor) -> Tensor:
-    """Return the same as `chunked_states` of a GRU, with nothing padded: step by step, all chunks.
+    """Return what `chunked_states` of a GRU returns, without padding; at least one event.
 
-    Longer chunks stand before shorter ones, so that those which have a step are the first ones.
+    Events are laid out by their place in the chunk: all first ones, then all second ones. Longer
+    chunks stand before shorter ones, so that those which have a step are the first ones.
     """
     chunk_E, place_E, sizes_P = chunk_places(sizes_B)
     order_P = torch.argsort(sizes_P, descending=True, stable=True)

@@ -5,7 +5,6 @@ Shape key: `E` events of all slices, `S` slots of an event, `B` slices.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +34,7 @@ class SliceSlots:
     weights_ES: npt.NDArray[np.float32]
 
     @classmethod
-    def of(cls, featurizer: Featurizer, events: EncodedEvents, spans: Spans) -> Self:
+    def of(cls, featurizer: Featurizer, events: EncodedEvents, spans: Spans) -> "SliceSlots":
         """Find the slots of slices of an encoded batch."""
         rows_E, owner_E = span_rows(spans)
         slots = profile_slots(featurizer, events, rows_E, spans.first[owner_E])
@@ -53,8 +52,8 @@ class SliceSlots:
 
     def part(self, first: int, last: int) -> "SliceSlots":
         """Return consecutive slices, without a copy of their slots."""
-        ends = np.append(0, np.cumsum(self.size_B))
-        events = slice(int(ends[first]), int(ends[last]))
+        begin = int(self.size_B[:first].sum())
+        events = slice(begin, begin + int(self.size_B[first:last].sum()))
         return SliceSlots(
             Spans(self.spans.first[first:last], self.spans.last[first:last]),
             self.rows_E[events],

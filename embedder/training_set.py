@@ -15,7 +15,7 @@ from embedder.slots import SliceSlots
 from store.sequences import Int64s
 
 EVENTS_AT_ONCE, EVENTS_AT_ONCE_ON_CPU = 65_536, 16_384
-"""More would leave the cache of a CPU, and layers take half as long again."""
+"""More events would leave the cache of a CPU, where layers take half as long again then."""
 SUPERVISED_MIN = 30
 
 
@@ -74,18 +74,23 @@ def encode_spans(
     device: torch.device,
 ) -> Floats:
     """Return the unit vector of each slice, in pieces of bounded size; every slice has an event."""
+    network.eval()
     vectors = np.empty((len(spans.first), network.dim), dtype=np.float32)
     for place, piece in in_pieces(spans, events_at_once=events_at_once(device)):
-        slices = SliceSlots.of(featurizer, events, piece)
-        vectors[place] = encode_slices(network, slices, device)
+        vectors[place] = _read(network, SliceSlots.of(featurizer, events, piece), device)
     return vectors
 
 
-@torch.no_grad()
 def encode_slices(network: SliceEncoder, slices: SliceSlots, device: torch.device) -> Floats:
     """Return the unit vector of each slice, whose slots are at hand; every slice has an event."""
     network.eval()
     vectors = np.empty((len(slices.size_B), network.dim), dtype=np.float32)
     for place, piece in slices.pieces(events_at_once=events_at_once(device)):
-        vectors[place] = network(*tensors_of(piece, device)).cpu().numpy()
+        vectors[place] = _read(network, piece, device)
+    return vectors
+
+
+@torch.no_grad()
+def _read(network: SliceEncoder, slices: SliceSlots, device: torch.device) -> Floats:
+    vectors: Floats = network(*tensors_of(slices, device)).cpu().numpy()
     return vectors

@@ -31,8 +31,9 @@ FEW_GROUPS = 2
 """Groups of rows for each neighbor from which their best rows alone tell what is too low."""
 SHARED_MULTIPLICATIONS = 50_000_000
 """Some milliseconds of one core: a smaller search is done before threads have started."""
-ROUGH_QUERIES, ROUGH_ROWS_PER_PLACE = 32, 64
-"""With fewer queries reading takes longer than multiplying; of fewer rows most are scored again."""
+ROUGH_MULTIPLICATIONS, ROUGH_QUERIES, ROUGH_ROWS_PER_PLACE = 50_000_000, 32, 64
+"""Below these a search is done before torch is there, its queries take longer to read than to
+multiply, or most of its rows are scored again."""
 DENSE = 8
 """Rows kept for each place from which scoring them again costs more than rough products save."""
 
@@ -48,8 +49,9 @@ class ExactIndex:
         vectors_ND: Gallery, float32.
         penalty_N: Subtracted from each row's inner product: the hub correction as an extra
             dimension `-penalty` of the gallery against 1 of the query, without a second copy.
-        num_threads: Threads that share the blocks of a large search. BLAS has threads of its own:
-            more than one here is faster only where `OPENBLAS_NUM_THREADS` is 1, as in the service.
+        num_threads: Threads that share the blocks of a large search. BLAS and torch have threads of
+            their own: more than one here is faster only where `OPENBLAS_NUM_THREADS` and
+            `OMP_NUM_THREADS` are 1, as in the service.
     """
 
     vectors_ND: Vectors
@@ -105,7 +107,7 @@ class ExactIndex:
         if num_rows * row_bytes > self.block_bytes or self._shares(num_rows):
             return None
         whole = slice(0, self.num_vectors)
-        score_M = self._products(self._in_float32(query_QD), whole, rows_M)[:, 0]
+        score_M = self._products(_in_float32(query_QD), whole, rows_M)[:, 0]
         near = np.flatnonzero(score_M >= _floor(score_M, k) - self._rounding())
         rows_P = near if rows_M is None else rows_M[near]
         score_P = self._score_pairs(query_QD, np.zeros(len(near), dtype=np.int64), rows_P)
@@ -146,9 +148,9 @@ class ExactIndex:
     def _pass_over(
         self, query_QD: Vectors, blocks: Iterator[_Block], k: int, num_rows: int
     ) -> Shortlist:
-        """Offer the approximate scores of all blocks, M by Q each; those kept are of float32."""
+        """Offer the approximate scores of all blocks, M by Q each."""
         rough = self._rough_products(query_QD, k, num_rows)
-        multiply = self._in_float32(query_QD) if rough is None else rough.of
+        multiply = _in_float32(query_QD) if rough is None else rough.of
         shortlist = Shortlist(len(query_QD), k, self._rounding(rough))
         for block, rows_M in blocks:
             score_MQ = self._products(multiply, block, rows_M)
@@ -157,21 +159,16 @@ class ExactIndex:
             shortlist.offer(rows_M, score_MQ)
             is_dense = rough is not None and shortlist.num_kept > DENSE * k * len(query_QD)
             if shortlist.is_full or is_dense:  # very many rows are as good as equal
-                rough, multiply = None, self._in_float32(query_QD)
+                rough, multiply = None, _in_float32(query_QD)
                 shortlist.restart(self._best(query_QD, shortlist, k), self._rounding())
-        if rough is not None:
-            shortlist.restart(self._best(query_QD, shortlist, k), self._rounding())
         return shortlist
 
     def _rough_products(self, query_QD: Vectors, k: int, num_rows: int) -> RoughProducts | None:
         """Return how to multiply in bfloat16; None where it does not pay, or the CPU lacks it."""
-        is_large = num_rows * len(query_QD) * self.dim >= SHARED_MULTIPLICATIONS
+        is_large = num_rows * len(query_QD) * self.dim >= ROUGH_MULTIPLICATIONS
         if len(query_QD) < ROUGH_QUERIES or num_rows < ROUGH_ROWS_PER_PLACE * k or not is_large:
             return None
         return rough_products(query_QD)
-
-    def _in_float32(self, query_QD: Vectors) -> _Multiply:
-        return lambda vectors_MD: vectors_MD @ query_QD.T
 
     def _products(self, multiply: _Multiply, block: slice, rows_M: Rows | None) -> Floats:
         """Return the scores of a block of the gallery, or of some rows of it."""
@@ -231,6 +228,10 @@ class ExactIndex:
         of_float32 = (self.dim + 4) * float(np.finfo(np.float32).eps)
         of_vectors = 2 * (1 + NORM_TOLERANCE)
         return of_float32 if rough is None else of_float32 + of_vectors * rough.largest_error
+
+
+def _in_float32(query_QD: Vectors) -> _Multiply:
+    return lambda vectors_MD: vectors_MD @ query_QD.T
 
 
 def _floor(score_M: Floats, k: int) -> np.float32:

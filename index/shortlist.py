@@ -50,7 +50,13 @@ class Shortlist:
             self._prune()
 
     def absorb(self, other: "Shortlist") -> None:
-        """Take over what another one of the same queries has kept of other rows."""
+        """Take over what another one of the same queries has kept of other rows.
+
+        Where their scores err by more, that holds for all from now on.
+        """
+        more = max(other._rounding - self._rounding, np.float32(0.0))
+        self._floor_Q -= more
+        self._rounding += more
         self._waiting += [(other._query_P, other._rows_P, other._score_P), *other._waiting]
         self._num_waiting += len(other._rows_P) + other._num_waiting
 
@@ -65,7 +71,7 @@ class Shortlist:
         return len(self._rows_P)
 
     def restart(self, best: list[tuple[Rows, Floats]], rounding: float) -> None:
-        """Keep only these rows and scores of each query; of others to come, errors are new."""
+        """Keep only these rows and exact scores; `rounding` is of scores offered from now on."""
         self._rounding = np.float32(rounding)
         self._query_P = np.repeat(np.arange(len(best)), [len(rows) for rows, _ in best])
         self._rows_P = np.concatenate([rows for rows, _ in best])

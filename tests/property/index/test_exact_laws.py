@@ -5,9 +5,17 @@ from hypothesis import strategies as st
 
 from embedder.bfloat16 import BFloat16Products
 from index import exact as exact_module  # small searches are made rough in a test
+from index import shortlist as shortlist_module  # and their rows are compared often
 from index.exact import ExactIndex
 from index.vectors import Floats, Vectors
 from tests.property.index.strategies import galleries
+
+ROUGH_LIMITS = (
+    "SHARED_MULTIPLICATIONS",
+    "ROUGH_MULTIPLICATIONS",
+    "ROUGH_QUERIES",
+    "ROUGH_ROWS_PER_PLACE",
+)
 
 
 def naive(vectors: Vectors, penalty: Floats, query: Vectors, k: int) -> tuple[list[int], Floats]:
@@ -32,17 +40,27 @@ def test_exact_search_is_a_sort_of_all_rows(
         assert (found.rows_QK[query, num:] == -1).all()
 
 
-@given(galleries(), galleries(min_size=2, max_size=5), st.integers(1, 70), st.integers(1, 1_000))
+@given(
+    galleries(),
+    galleries(min_size=2, max_size=5),
+    st.integers(1, 70),
+    st.integers(1, 1_000),
+    st.integers(1, 3),
+    st.integers(0, 2),
+)
 def test_rough_products_find_the_same(
-    vectors: Vectors, queries: Vectors, k: int, block_bytes: int
+    vectors: Vectors, queries: Vectors, k: int, block_bytes: int, num_threads: int, dense: int
 ) -> None:
     penalty = np.linspace(0, 0.5, len(vectors), dtype=np.float32).round(1)
-    index = ExactIndex(vectors, penalty, block_bytes)
-    expected = index.search(queries, k=k)
+    expected = ExactIndex(vectors, penalty, block_bytes).search(queries, k=k)
     with pytest.MonkeyPatch.context() as patch:
-        for limit in ("SHARED_MULTIPLICATIONS", "ROUGH_QUERIES", "ROUGH_ROWS_PER_PLACE"):
+        for limit in ROUGH_LIMITS:
             patch.setattr(exact_module, limit, 0)
+        patch.setattr(exact_module, "DENSE", dense)
+        patch.setattr(shortlist_module, "WAITING_MIN", 16)
+        patch.setattr(shortlist_module, "WAITING_PER_PLACE", 1)
         patch.setattr(exact_module, "rough_products", BFloat16Products)
+        index = ExactIndex(vectors, penalty, block_bytes, num_threads=num_threads)
         found = index.search(queries, k=k)
     assert np.array_equal(found.rows_QK, expected.rows_QK)
     assert np.array_equal(found.score_QK, expected.score_QK)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,8 @@ from index import exact as exact_module  # large searches are made small in a te
 from index import shortlist as shortlist_module  # its limit is lowered in a test
 from index.errors import DimensionMismatch
 from index.exact import ExactIndex
+from index.rough import rough_products
+from index.shortlist import Shortlist
 from index.vectors import Vectors
 from tests.index_fakes import unit_vectors
 
@@ -72,10 +76,15 @@ def test_many_equal_rows_do_not_need_much_memory(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("rough_products", [BFloat16Products, lambda query_QD: None])
 def test_answers_are_those_of_sorting_on_any_number_of_threads(
-    monkeypatch: pytest.MonkeyPatch, num_threads: int
+    monkeypatch: pytest.MonkeyPatch,
+    rough_products: Callable[[Vectors], BFloat16Products | None],
+    num_threads: int,
 ) -> None:
-    monkeypatch.setattr(exact_module, "SHARED_MULTIPLICATIONS", 0)
+    for limit in ("SHARED_MULTIPLICATIONS", "ROUGH_MULTIPLICATIONS"):
+        monkeypatch.setattr(exact_module, limit, 0)
+    monkeypatch.setattr(exact_module, "rough_products", rough_products)
     vectors, queries = unit_vectors(5_003), unit_vectors(37, seed=9)
     vectors[4_000:4_400] = vectors[17]
     penalty = np.linspace(0, 0.3, len(vectors), dtype=np.float32)
@@ -97,7 +106,8 @@ def rough(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             noted.append(len(vectors_MD))
             return super().of(vectors_MD)
 
-    monkeypatch.setattr(exact_module, "SHARED_MULTIPLICATIONS", 0)
+    for limit in ("SHARED_MULTIPLICATIONS", "ROUGH_MULTIPLICATIONS"):
+        monkeypatch.setattr(exact_module, limit, 0)
     monkeypatch.setattr(exact_module, "ROUGH_QUERIES", 2)
     monkeypatch.setattr(exact_module, "ROUGH_ROWS_PER_PLACE", 1)
     monkeypatch.setattr(exact_module, "rough_products", Noted)
@@ -136,6 +146,25 @@ def test_where_very_many_are_alike_products_are_no_longer_rough(
     expected = np.sort(score, axis=1)[:, ::-1][:, :3]
     np.testing.assert_allclose(found.score_QK, expected, atol=1e-7)
     assert 0 < sum(rough) < len(vectors) / 2
+
+
+def test_rows_of_rough_scores_are_kept_by_who_had_exact_ones() -> None:
+    exact, rough = Shortlist(1, 1, 1e-6), Shortlist(1, 1, 0.02)
+    for shortlist, row, score in ((exact, 0, 0.5), (rough, 1, 0.495), (rough, 2, 0.47)):
+        shortlist.offer(np.array([row]), np.array([[score]], dtype=np.float32))
+        shortlist.pairs()
+    exact.absorb(rough)
+    assert sorted(exact.pairs()[1].tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_products_are_rough_where_the_cpu_multiplies_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    monkeypatch.setattr("embedder.bfloat16.has_bfloat16", lambda: is_there)
+    made = rough_products(unit_vectors(40))
+    assert isinstance(made, BFloat16Products) == is_there
+    assert (made is None) != is_there
 
 
 def test_few_queries_and_few_rows_are_multiplied_as_they_are(rough: list[int]) -> None:
