@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.exact --threads 2 -o exact.json
 
-Batches of ours are products of bfloat16 where the CPU has it, and many users have to be scored
-again; torch, which multiplies them, has the threads of `OMP_NUM_THREADS`.
+Batches of ours are products of bfloat16 where the CPU has it, and what could be among the best is
+scored again; torch, which multiplies, has the threads of `OMP_NUM_THREADS`.
 `faiss_flat` is `IndexFlatIP` as it comes, `faiss_flat_blas` the same with
 `distance_compute_blas_threshold` 20, so that batches are products too. `product` multiplies all
 blocks and looks at nothing. All take turns in one process; figures are medians over the turns.
