@@ -9,19 +9,14 @@ from typing import Final
 
 import structlog
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from api.audit import AuditWriter
-from api.call import CONTEXT
 from api.edge import Edge
 from api.logs import UserHasher
 from api.metrics import ServiceMetrics
 from api.openapi import DESCRIPTION, TITLE, install_openapi
 from api.pages.routes import page_routes
-from api.problems import problem_response
 from api.routes.builds import build_routes
 from api.routes.neighbors import neighbor_routes
 from api.routes.operations import operation_routes
@@ -50,18 +45,29 @@ CHANGES_SECONDS_MAX: Final = 2.0
 _log = structlog.get_logger()
 
 
+class Application(FastAPI):
+    """FastAPI with one layer around its routes, which answers all failures: `Edge`.
+
+    Its own layers would do so again, or serve what no route here uses; they take as long as a
+    search in a small gallery.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what a request goes through."""
+        return Edge(self.router, self.state.services)
+
+
 def create_app(services: Services) -> FastAPI:
     """Return the application of one worker; it starts its threads when it is served."""
-    app = FastAPI(
+    app = Application(
         title=TITLE,
         version="1",
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=_lifespan,
-        middleware=[Middleware(Edge, services=services)],
-        exception_handlers={HTTPException: _http_problem},
     )
     app.state.services = services
     app.router.routes.extend(
@@ -190,8 +196,3 @@ async def _refresh(services: Services) -> None:
         services.metrics.build_swapped()
         service = services.live.current()
         _log.info("build_live", build_id=service.build_id, num_users=service.num_users)
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses: no such path, no such method."""
-    return problem_response(error, request_id=request.scope[CONTEXT].request_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from api.errors import BodyTooLarge, BodyTooSlow
 from index.serve_config import ServeConfig
@@ -35,14 +35,20 @@ async def _read(request: Request, max_bytes: int) -> bytes:
         raise too_large
     chunks: list[bytes] = []
     num_bytes = 0
-    async for chunk in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
         num_bytes += len(chunk)
         if num_bytes > max_bytes:
             chunks.clear()
-            await _drain(request)
+            if message.get("more_body", False):
+                await _drain(request)
             raise too_large
         chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _drain(request: Request) -> None:

@@ -6,17 +6,17 @@ import time
 from typing import Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.call import CONTEXT, UNMATCHED, CallContext
-from api.errors import QueueFull, ServiceBusy, problem_kind
-from api.problems import problem_response
+from api.errors import QueueFull, ServiceBusy
+from api.problems import kind_of, problem_response
 from api.services import Services
 
-REQUEST_ID_HEADER: Final = "x-request-id"
+REQUEST_ID_HEADER: Final = b"x-request-id"
+CACHE_HEADER: Final = b"cache-control"
 ALWAYS_ANSWERED: Final = frozenset({"/livez", "/readyz", "/metrics"})
-_SANE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 _log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ class Edge:
 
     def _log_failure(self, error: Exception, context: CallContext) -> None:
         """Log what an operator must know: our failures whole, a lack of something in a line."""
-        kind = problem_kind(type(error))
+        kind = kind_of(error)
         fields = {"request_id": context.request_id, "route": context.route, "problem": kind.slug}
         if isinstance(error, ServiceBusy):
             self._services.metrics.request_refused(reason=kind.slug)
@@ -102,14 +102,15 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers[REQUEST_ID_HEADER] = self._request_id
-            headers["x-content-type-options"] = "nosniff"
-            headers.setdefault("cache-control", "no-store")
+            headers = message["headers"] = list(message["headers"])
+            headers.append((REQUEST_ID_HEADER, self._request_id.encode()))
+            headers.append((b"x-content-type-options", b"nosniff"))
+            if all(name != CACHE_HEADER for name, _ in headers):
+                headers.append((CACHE_HEADER, b"no-store"))
         await self._send(message)
 
 
 def _request_id(scope: Scope) -> str:
     """Return the caller's id for this request where it is harmless, else a new one."""
-    given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-    return given if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(12)
+    given = next((value for name, value in scope["headers"] if name == REQUEST_ID_HEADER), b"")
+    return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(12)

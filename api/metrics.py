@@ -47,6 +47,7 @@ class ServiceMetrics:
             buckets=_REQUEST_BUCKETS,
             registry=self._registry,
         )
+        self._of_requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._search_seconds = Histogram(
             "lookalike_search_seconds",
             "Time of a search, without HTTP",
@@ -68,8 +69,17 @@ class ServiceMetrics:
 
     def request_done(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        labels = method, route, status
+        series = self._of_requests.get(labels)
+        if series is None:
+            series = (
+                self._requests.labels(method, route, str(status)),
+                self._request_seconds.labels(route),
+            )
+            self._of_requests[labels] = series
+        counted, timed = series
+        counted.inc()
+        timed.observe(seconds)
 
     def search_done(self, *, mode: str, seconds: float) -> None:
         """Count a search."""

@@ -27,7 +27,7 @@ FAULTS_MAX = 20
 
 def problem_document(error: Exception, *, request_id: str) -> ProblemBody:
     """Return the problem details of a failure, as they go on the wire."""
-    kind = _kind_of(error)
+    kind = kind_of(error)
     document: ProblemBody = {
         "type": TYPE_PREFIX + kind.slug,
         "title": kind.title,
@@ -46,7 +46,7 @@ def problem_document(error: Exception, *, request_id: str) -> ProblemBody:
 
 def problem_response(error: Exception, *, request_id: str) -> Response:
     """Return the answer to a request that failed."""
-    kind = _kind_of(error)
+    kind = kind_of(error)
     headers: dict[str, str] = dict(getattr(error, "headers", None) or {})
     if isinstance(error, KeyAbsent | KeyRefused):
         headers["WWW-Authenticate"] = 'Bearer realm="lookalike"'
@@ -78,7 +78,8 @@ def _fault(detail: ErrorDetails, root: Sequence[str | int]) -> Fault:
     return Fault(pointer_of(location)[:200], detail["msg"][:300])
 
 
-def _kind_of(error: Exception) -> ProblemKind:
+def kind_of(error: Exception) -> ProblemKind:
+    """Return how a failure is shown; what the router refuses has the names of its status."""
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         return ProblemKind(error.status_code, phrase.lower().replace(" ", "-"), phrase)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from index.approximate import IndexKind
 from index.errors import InvalidRequest
@@ -128,8 +128,7 @@ class NeighborRequest:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A user who shares the vector of a hit; `policy` as that of a hit."""
 
     user_id: str
@@ -138,8 +137,7 @@ class Member:
     num_events: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One neighbor.
 
     Attributes:

@@ -24,7 +24,7 @@ from index.filters import FilterTable
 from index.hubness import HubReferences
 from index.overlay import LABEL_COLUMNS, LabelOverlay
 from index.tombstones import Tombstones
-from index.users import USERS_SCHEMA, UserTable
+from index.users import USERS_SCHEMA, Shown, UserTable
 from index.vectors import Floats, Rows, Vectors
 from store.clock import to_us
 
@@ -241,14 +241,19 @@ class Population:
             return self.build.users.ids_of(rows_M)
         return [users.ids[row].as_py() for users, row in self._records(rows_M)]
 
-    def policies_of(self, rows_M: Rows) -> list[str | None]:
-        """Return what the known violators among some rows are labelled for; None for the others."""
-        if not len(self.overlay.rows_C) and (rows_M < self.first_slot).all():
-            return self.build.users.policies_of(rows_M)
-        return [
-            users.policies[row].as_py() if users.label_N[row] == 1 else None
-            for users, row in self._records(rows_M)
-        ]
+    def shown(self, rows_M: Rows) -> Shown:
+        """Return what answers tell of some rows."""
+        if not (self.delta.num_slots or len(self.overlay.rows_C)):  # often so, and quick
+            return self.build.users.shown(rows_M)
+        return Shown(
+            self.ids_of(rows_M),
+            self.is_violator(rows_M).tolist(),
+            [
+                users.policies[row].as_py() if users.label_N[row] == 1 else None
+                for users, row in self._records(rows_M)
+            ],
+            self.num_events_of(rows_M).tolist(),
+        )
 
     def record_of(self, row: int) -> tuple[UserTable, int]:
         """Return the table in which a user stands with the label of now, and where."""

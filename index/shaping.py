@@ -4,7 +4,7 @@ Shape key: `Q` queries, `K` neighbors, `M` users found or who share a vector, `D
 `C` channels, `F` features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import cast
 
@@ -26,40 +26,30 @@ def hits_of(
     rows_K = found.rows_K
     if len(rows_K) == 0:
         return ()
-    blocks = population.build.manifest.blocks
-    product_KD = population.build.view(request).products(query_D, population.vectors_of(rows_K))
+    build = population.build
+    blocks = build.manifest.blocks
+    product_KD = build.view(request).products(query_D, population.vectors_of(rows_K))
     share_KC = np.add.reduceat(product_KD, [block.start for block in blocks], axis=1)
-    explain, names = request.explain, [block.name for block in blocks]
-    channels = (
-        dict(zip(names, share, strict=True)) if explain else None for share in share_KC.tolist()
-    )
-    members = (
-        (_members_of(population, rows) for rows in found.members) if found.members else repeat(None)
-    )
+    channels: Iterable[dict[str, float] | None] = repeat(None)
+    if request.explain:
+        names = [block.name for block in blocks]
+        channels = (dict(zip(names, share, strict=True)) for share in share_KC.tolist())
+    members: Iterable[tuple[Member, ...] | None] = repeat(None)
+    if found.members:
+        members = (tuple(map(Member, *population.shown(rows))) for rows in found.members)
+    shown = population.shown(rows_K)
+    similarity_K = share_KC.sum(axis=1).clip(-1.0, 1.0)
     return tuple(
         map(
             Hit,
-            population.ids_of(rows_K),
-            np.minimum(np.maximum(share_KC.sum(axis=1), -1.0), 1.0).tolist(),
-            population.is_violator(rows_K).tolist(),
-            population.policies_of(rows_K),
-            population.num_events_of(rows_K).tolist(),
+            shown.user_ids,
+            similarity_K.tolist(),
+            shown.known_violator,
+            shown.policies,
+            shown.num_events,
             found.duplicates_K.tolist(),
             channels,
             members,
-        )
-    )
-
-
-def _members_of(population: Population, rows_M: Rows) -> tuple[Member, ...]:
-    """Return some users who share the vector of a hit."""
-    return tuple(
-        map(
-            Member,
-            population.ids_of(rows_M),
-            population.is_violator(rows_M).tolist(),
-            population.policies_of(rows_M),
-            population.num_events_of(rows_M).tolist(),
         )
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,22 @@ USERS_SCHEMA = pa.schema(
         pa.field("ring", pa.int32()),
     ]
 )
+
+
+class Shown(NamedTuple):
+    """What answers tell of some users, in their order.
+
+    Attributes:
+        user_ids: Their ids.
+        known_violator: Whether each is a known violator.
+        policies: What the violators are labelled for; None for the others.
+        num_events: How many events stand behind the vector of each.
+    """
+
+    user_ids: list[str]
+    known_violator: list[bool]
+    policies: list[str | None]
+    num_events: list[int]
 
 
 @dataclass(frozen=True)
@@ -107,12 +124,14 @@ class UserTable:
         """Return the ids of some rows."""
         return [self.ids[row].as_py() for row in rows_M.tolist()]  # few: quicker than `take`
 
-    def policies_of(self, rows_M: Rows) -> list[str | None]:
-        """Return what the violators among some rows are labelled for; None for the others."""
-        return [
-            self.policies[row].as_py() if label == 1 else None
-            for row, label in zip(rows_M.tolist(), self.label_N[rows_M].tolist(), strict=True)
+    def shown(self, rows_M: Rows) -> Shown:
+        """Return what answers tell of some rows, with the labels of this table."""
+        is_violator = (self.label_N[rows_M] == 1).tolist()
+        policies = [
+            self.policies[row].as_py() if labelled else None
+            for row, labelled in zip(rows_M.tolist(), is_violator, strict=True)
         ]
+        return Shown(self.ids_of(rows_M), is_violator, policies, self.num_events_N[rows_M].tolist())
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:

@@ -365,7 +365,7 @@ class LiveChanges(RuleBasedStateMachine):
             cosine = view.products(query_D, known.vector_D[None]).sum()
             assert hit.similarity == pytest.approx(np.clip(cosine, -1, 1), abs=1e-6)
             expected = expected_hit(hit.user_id, known, hit.similarity)
-            assert replace(hit, members=None) == replace(expected, duplicates=len(alike) - 1)
+            assert hit._replace(members=None) == expected._replace(duplicates=len(alike) - 1)
             if request.members:
                 assert hit.members is not None
                 names = [member.user_id for member in hit.members]

@@ -51,6 +51,18 @@ def test_what_the_router_refuses_is_a_problem_too(
         assert answer.headers["Allow"]
 
 
+def test_what_the_router_refuses_is_no_failure_of_ours(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.edge._log", structlog.get_logger())
+
+    with capture_logs() as lines:
+        client.get("/nowhere")
+
+    (line,) = lines
+    assert (line["event"], line["status"], line["log_level"]) == ("request", 404, "info")
+
+
 def test_answers_are_not_stored_by_anyone(client: TestClient) -> None:
     answer = client.get("/v1/users/u-1/neighbors")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from api.body import read_body
@@ -65,6 +65,27 @@ def test_the_rest_of_a_large_body_is_taken_but_not_kept() -> None:
         asyncio.run(read_body(request_from(receive), ServeConfig(body_max_bytes=2_000)))
 
     assert num_taken() == 50
+
+
+def test_nothing_is_waited_for_after_a_body_that_was_too_large() -> None:
+    receive, num_taken = chunks_of(1, 3_000)
+
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(read_body(request_from(receive), ServeConfig(body_max_bytes=2_000)))
+
+    assert num_taken() == 1
+
+
+def test_a_client_that_leaves_amid_its_body_is_not_waited_for() -> None:
+    messages = iter(
+        [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Message:
+        return next(messages)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(read_body(request_from(receive), ServeConfig()))
 
 
 def test_a_client_that_asks_first_is_refused_before_it_sends() -> None:

@@ -36,7 +36,7 @@ def test_known_violators_and_policies(tmp_path: Path) -> None:
     users = stored(tmp_path, users_table(10, violators=[2, 7]))
     assert users.violator_rows.tolist() == [2, 7]
     assert users.label_N[[2, 5, 1]].tolist() == [1, -1, 0]
-    assert users.policies_of(users.violator_rows) == ["spam", "spam"]
+    assert users.shown(users.violator_rows).policies == ["spam", "spam"]
     assert users.ids_of(users.violator_rows) == [user_name(2), user_name(7)]
 
 
