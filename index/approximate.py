@@ -122,6 +122,9 @@ class ApproximateIndex:
     def _unfold(self, start_QK: Rows, size_QK: Rows, score_QK: Floats) -> tuple[Rows, Floats]:
         """Return the first k rows of the entries of each query, one entry after the other."""
         num_queries, k = size_QK.shape
+        if num_queries == 1 and size_QK[0, 0] >= k:  # whoever looks like a crowd of equals
+            start = start_QK[0, 0]
+            return self.entries.rows_N[None, start : start + k], np.repeat(score_QK[:, :1], k, 1)
         before_QK = np.cumsum(size_QK, axis=1) - size_QK
         taken = np.clip(k - before_QK, 0, size_QK).ravel()
         within = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)

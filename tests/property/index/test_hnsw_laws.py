@@ -47,3 +47,19 @@ def test_saving_and_mapping_changes_no_answer(vectors: Vectors, queries: Vectors
         found, expected = loaded.search_entries(queries, k=k), graph.search_entries(queries, k=k)
     assert np.array_equal(found.rows_QK, expected.rows_QK)
     assert np.array_equal(found.score_QK, expected.score_QK)
+
+
+@settings(deadline=None, max_examples=25)
+@given(galleries(max_size=60), galleries(max_size=4), st.integers(1, 30))
+def test_a_query_alone_is_answered_as_among_others(
+    vectors: Vectors, queries: Vectors, k: int
+) -> None:
+    vectors = np.concatenate([vectors, np.repeat(vectors[:1], 20, axis=0)])
+    queries = np.concatenate([queries, vectors[:1], vectors[-2:]])
+    entries = group_identical(vectors)
+    index = ApproximateIndex(entries, HnswIndex.build(vectors, entries, CONFIG))
+    together = index.search(queries, k=k)
+    for place, query in enumerate(queries):
+        alone = index.search(query[None], k=k)
+        assert np.array_equal(alone.rows_QK[0], together.rows_QK[place])
+        assert np.array_equal(alone.score_QK[0], together.score_QK[place])
