@@ -77,12 +77,13 @@ def test_nothing_is_waited_for_after_a_body_that_was_too_large() -> None:
 
 
 def test_a_client_that_leaves_amid_its_body_is_not_waited_for() -> None:
-    messages = iter(
-        [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
-    )
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"x", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
 
     async def receive() -> Message:
-        return next(messages)
+        return messages.pop(0)
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(read_body(request_from(receive), ServeConfig()))
