@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from api.body import read_body
 from api.edge import Edge
@@ -119,6 +121,30 @@ def test_too_many_open_requests_are_refused_but_probes_are_answered(tmp_path: Pa
         return [*others, await slow, await status_of(edge, "/v1/builds")]
 
     assert asyncio.run(scenario()) == [503, 200, 200, 200, 200]
+
+
+def test_a_client_that_leaves_is_no_failure_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.edge._log", structlog.get_logger())
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(Request(scope, receive), ServeConfig())
+
+    edge = Edge(app, make_world(Workspace(tmp_path)).services)
+    with capture_logs() as lines:
+        asyncio.run(edge(scope_of("/v1/risk:batch"), receive, send))
+
+    assert sent == []
+    (line,) = lines
+    assert (line["status"], line["log_level"]) == (499, "info")
 
 
 async def status_of(app: Any, path: str) -> int:
