@@ -107,7 +107,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = message["headers"] = list(message["headers"])
+            headers = message["headers"] = list(message.get("headers", ()))
             headers.append((REQUEST_ID_HEADER, self._request_id.encode()))
             headers.append((b"x-content-type-options", b"nosniff"))
             if all(name != CACHE_HEADER for name, _ in headers):

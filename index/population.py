@@ -243,17 +243,26 @@ class Population:
 
     def shown(self, rows_M: Rows) -> Shown:
         """Return what answers tell of some rows."""
-        if not (self.delta.num_slots or len(self.overlay.rows_C)):  # often so, and quick
-            return self.build.users.shown(rows_M)
-        return Shown(
-            self.ids_of(rows_M),
-            self.is_violator(rows_M).tolist(),
-            [
-                users.policies[row].as_py() if users.label_N[row] == 1 else None
-                for users, row in self._records(rows_M)
-            ],
-            self.num_events_of(rows_M).tolist(),
-        )
+        if self.delta.num_slots and (rows_M >= self.first_slot).any():
+            return Shown(
+                self.ids_of(rows_M),
+                self.is_violator(rows_M).tolist(),
+                [
+                    users.policies[row].as_py() if users.label_N[row] == 1 else None
+                    for users, row in self._records(rows_M)
+                ],
+                self.num_events_of(rows_M).tolist(),
+            )
+        shown = self.build.users.shown(rows_M)
+        if len(self.overlay.rows_C):
+            place_M = self.overlay.places_of(rows_M)
+            relabelled = np.flatnonzero(place_M >= 0)
+            now = self.overlay.users.shown(place_M[relabelled])
+            for place, is_violator, policy in zip(
+                relabelled.tolist(), now.known_violator, now.policies, strict=True
+            ):
+                shown.known_violator[place], shown.policies[place] = is_violator, policy
+        return shown
 
     def record_of(self, row: int) -> tuple[UserTable, int]:
         """Return the table in which a user stands with the label of now, and where."""

@@ -86,11 +86,16 @@ def find_entries(
     while True:
         found, modes_Q = _search(build, view, query_QD, request, part, request.k + spare)
         users = sharers(build.entries, found.rows_QK, own_rows_Q=own_rows_Q, passes=passes)
-        is_short_Q = (users.free_QK > 0).sum(axis=1) < request.k
-        if spare == most or not (is_short_Q & (found.rows_QK[:, -1] >= 0)).any():
+        if spare == most or not _is_short(found, users, request.k):
             break
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
     return FoundEntries(found.rows_QK, users, passes, modes_Q)
+
+
+def _is_short(found: Neighbors, users: Sharers, k: int) -> bool:
+    """Tell whether a query found too few who may be hits, and more entries would be there."""
+    is_short_Q = (users.free_QK > 0).sum(axis=1) < k
+    return bool((is_short_Q & (found.rows_QK[:, -1] >= 0)).any())
 
 
 def pick(users: Sharers, request: NeighborRequest, own_rows_Q: Rows | None) -> list[Found]:

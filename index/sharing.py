@@ -84,8 +84,8 @@ def sharers(
     """
     there_QK = entry_QK >= 0
     entry_QK = np.where(there_QK, entry_QK, 0)
-    start_QK = entries.offsets_E[entry_QK]
-    size_QK = np.where(there_QK, entries.offsets_E[entry_QK + 1] - start_QK, 0)
+    start_QK = entries.offsets_E.take(entry_QK)
+    size_QK = np.where(there_QK, entries.offsets_E.take(entry_QK + 1) - start_QK, 0)
     rows_P = entries.rows_N
     if passes is not None and (size_QK <= 1).all():  # mostly so, and quick
         size_QK = np.where(passes(rows_P[start_QK]), size_QK, 0)
@@ -177,7 +177,7 @@ def _pick_singles(users: Sharers, *, k: int, members: int) -> list[Found]:
     """Return the users of the best k entries, each of which has one."""
     found = []
     for start_K, free_K in zip(users.start_QK, users.free_QK, strict=True):
-        rows_K = users.rows_P[start_K[free_K > 0][:k]]
+        rows_K = users.rows_P.take(start_K[free_K > 0][:k])
         nobody = (rows_K[:0],) * len(rows_K) if members else ()
         found.append(Found(rows_K, np.zeros(len(rows_K), dtype=np.int64), nobody))
     return found
