@@ -1,10 +1,10 @@
 """Exact search: the oracle of every other index, and itself fast enough for small galleries.
 
-Blocks of the gallery are multiplied with all queries (BLAS, float32; many queries in bfloat16 where
-the CPU has it). Rows that could still be among the best within the rounding error of that product
-are pooled (`index.shortlist`) and scored again in float64. So the answer depends neither on the
-block size, nor on the threads, nor on the CPU, nor on how many queries are asked together, and
-identical vectors get identical scores, ordered by row.
+Blocks of the gallery are multiplied with all queries (float32: one query by FAISS, several by BLAS;
+many in bfloat16 where the CPU has it). Rows that could still be among the best within the rounding
+error of that product are pooled (`index.shortlist`) and scored again in float64. So the answer
+depends neither on the block size, nor on the threads, nor on the CPU, nor on how many queries are
+asked together, and identical vectors get identical scores, ordered by row.
 
 Shape key: `N` stored vectors, `M` rows searched, `Q` queries, `K` neighbors, `D` dimensions,
 `P` pairs of query and row.
@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +36,8 @@ SHARED_MULTIPLICATIONS = 50_000_000
 ROUGH_MULTIPLICATIONS, ROUGH_QUERIES, ROUGH_ROWS_PER_PLACE = 50_000_000, 32, 64
 """Below these a search is done before torch is there, its queries take longer to read than to
 multiply, or most of its rows are scored again."""
+UNCACHED_BYTES = 16 * 2**20
+"""Vectors of more bytes hardly stay in a core's caches between two searches."""
 DENSE = 8
 """Rows kept for each place from which scoring them again costs more than rough products save."""
 
@@ -231,7 +235,23 @@ class ExactIndex:
 
 
 def _in_float32(query_QD: Vectors) -> _Multiply:
-    return lambda vectors_MD: vectors_MD @ query_QD.T
+    """Return how to multiply, M by Q; one query by FAISS where the vectors come from memory.
+
+    It reads them nearly twice as fast as the product of a matrix and a vector in OpenBLAS does.
+    """
+    query_D = np.ascontiguousarray(query_QD[0])
+    library: Any = faiss  # its stubs lack the product
+
+    def multiply(vectors_MD: Vectors) -> Floats:
+        if len(query_QD) > 1 or vectors_MD.nbytes < UNCACHED_BYTES:
+            return vectors_MD @ query_QD.T
+        vectors = np.ascontiguousarray(vectors_MD)
+        score_M = np.empty(len(vectors), dtype=np.float32)
+        arrays = map(faiss.swig_ptr, (score_M, query_D, vectors))
+        library.fvec_inner_products_ny(*arrays, vectors.shape[1], len(vectors))
+        return score_M[:, None]
+
+    return multiply
 
 
 def _floor(score_M: Floats, k: int) -> np.float32:

@@ -66,16 +66,20 @@ def test_rough_products_find_the_same(
     assert np.array_equal(found.score_QK, expected.score_QK)
 
 
-@given(galleries(min_size=2), galleries(max_size=6), st.integers(1, 10))
-def test_neither_blocks_nor_company_change_an_answer(
-    vectors: Vectors, queries: Vectors, k: int
+@given(
+    galleries(min_size=2), galleries(max_size=6), st.integers(1, 10), st.sampled_from([0, 2**20])
+)
+def test_neither_blocks_nor_company_nor_library_change_an_answer(
+    vectors: Vectors, queries: Vectors, k: int, uncached_bytes: int
 ) -> None:
     together = ExactIndex(vectors).search(queries, k=k)
     small = ExactIndex(vectors, block_bytes=16)
-    for query in range(len(queries)):
-        alone = small.search(queries[[query]], k=k)
-        assert np.array_equal(alone.rows_QK[0], together.rows_QK[query])
-        assert np.array_equal(alone.score_QK[0], together.score_QK[query])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_module, "UNCACHED_BYTES", uncached_bytes)
+        for query in range(len(queries)):
+            alone = small.search(queries[[query]], k=k)
+            assert np.array_equal(alone.rows_QK[0], together.rows_QK[query])
+            assert np.array_equal(alone.score_QK[0], together.score_QK[query])
 
 
 @given(galleries(), galleries(max_size=3), st.data())

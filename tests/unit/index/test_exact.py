@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +95,24 @@ def test_answers_are_those_of_sorting_on_any_number_of_threads(
     expected = np.sort(score, axis=1)[:, ::-1][:, :25]
     np.testing.assert_allclose(found.score_QK, expected, atol=1e-6)
     np.testing.assert_allclose(np.take_along_axis(score, found.rows_QK, 1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_one_query_of_mapped_vectors_from_memory_is_a_sort(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_threads: int
+) -> None:
+    for limit in ("SHARED_MULTIPLICATIONS", "UNCACHED_BYTES"):
+        monkeypatch.setattr(exact_module, limit, 0)
+    np.save(tmp_path / "vectors.npy", unit_vectors(5_003))
+    vectors = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    index = ExactIndex(vectors, block_bytes=20_000, num_threads=num_threads)
+    chosen = np.arange(0, 5_003, 2)
+    for query in unit_vectors(6, seed=9):
+        score = vectors.astype(np.float64) @ query.astype(np.float64)
+        found = index.search(query[None], k=25)
+        assert found.rows_QK[0].tolist() == np.argsort(-score)[:25].tolist()
+        some = index.search_rows(query[None], chosen, k=25)
+        assert some.rows_QK[0].tolist() == chosen[np.argsort(-score[chosen])[:25]].tolist()
 
 
 @pytest.fixture
