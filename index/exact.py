@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from index.products import products_of_one
 from index.rough import RoughProducts, rough_products
 from index.shortlist import GROUP_SIZE, Shortlist
 from index.vectors import NORM_TOLERANCE, Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
@@ -36,8 +35,6 @@ SHARED_MULTIPLICATIONS = 50_000_000
 ROUGH_MULTIPLICATIONS, ROUGH_QUERIES, ROUGH_ROWS_PER_PLACE = 50_000_000, 32, 64
 """Below these a search is done before torch is there, its queries take longer to read than to
 multiply, or most of its rows are scored again."""
-UNCACHED_BYTES = 16 * 2**20
-"""Vectors of more bytes hardly stay in a core's caches between two searches."""
 DENSE = 8
 """Rows kept for each place from which scoring them again costs more than rough products save."""
 
@@ -235,23 +232,10 @@ class ExactIndex:
 
 
 def _in_float32(query_QD: Vectors) -> _Multiply:
-    """Return how to multiply, M by Q; one query by FAISS where the vectors come from memory.
-
-    It reads them nearly twice as fast as the product of a matrix and a vector in OpenBLAS does.
-    """
-    query_D = np.ascontiguousarray(query_QD[0])
-    library: Any = faiss  # its stubs lack the product
-
-    def multiply(vectors_MD: Vectors) -> Floats:
-        if len(query_QD) > 1 or vectors_MD.nbytes < UNCACHED_BYTES:
-            return vectors_MD @ query_QD.T
-        vectors = np.ascontiguousarray(vectors_MD)
-        score_M = np.empty(len(vectors), dtype=np.float32)
-        arrays = map(faiss.swig_ptr, (score_M, query_D, vectors))
-        library.fvec_inner_products_ny(*arrays, vectors.shape[1], len(vectors))
-        return score_M[:, None]
-
-    return multiply
+    """Return how to multiply, M by Q."""
+    if len(query_QD) == 1:
+        return lambda vectors_MD: products_of_one(query_QD[0], vectors_MD)[:, None]
+    return lambda vectors_MD: vectors_MD @ query_QD.T
 
 
 def _floor(score_M: Floats, k: int) -> np.float32:

@@ -10,6 +10,7 @@ Shape key: `Q` queries, `G` references of a gallery, `K` neighbors, `F` features
 import numpy as np
 
 from embedder.opinion import log_odds_of
+from index.products import products
 from index.risk.config import RiskConfig
 from index.risk.gallery import Floats, References, age_of
 from index.risk.ring_rates import NO_RING, Asked, RingRates
@@ -80,7 +81,7 @@ def _gallery_features(
 ) -> Floats:
     """Return the features of queries that meet the same gallery, but opinion and age."""
     rows_G = references.rows[age]
-    similarity_QG = query_QD @ references.vectors[age].T
+    similarity_QG = products(query_QD, references.vectors[age])
     is_own_QG = own_Q[:, None] == rows_G[None, :]
     similarity_QG[is_own_QG] = -np.inf  # what has no weight anywhere
     violator_G, vote_G = references.is_violator_R[rows_G], references.vote_R[rows_G]

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.answers import BandRule
+from index.products import products
 from index.risk.calibration import CONFIDENCE, Bands, Bools, likely_from, precision_in_sample
 from index.risk.gallery import Floats, References, age_of
 from index.risk.stack import StackExamples
@@ -105,7 +106,7 @@ class PolicyVoters:
         rows_G = self.references.rows[age]
         violators = np.flatnonzero(self.references.is_violator_R[rows_G])
         rows_V = rows_G[violators]
-        similarity_QV = (query_QD @ self.references.vectors[age].T)[:, violators]
+        similarity_QV = products(query_QD, self.references.vectors[age])[:, violators]
         similarity_QV[own_Q[:, None] == rows_V] = -np.inf
         count = min(NEAREST, len(violators))
         near_QK = np.argpartition(-similarity_QV, count - 1, axis=1)[:, :count]

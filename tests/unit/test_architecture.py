@@ -79,13 +79,13 @@ def test_faiss_is_imported_by_the_index_types_alone() -> None:
     users = {module_id(path) for path in ours if "faiss" in roots_of(path)}
     assert users == {
         "index/centroids.py",
-        "index/exact.py",
         "index/faiss_files.py",
         "index/growing.py",
         "index/hnsw.py",
         "index/inverted_file.py",
         "index/ivf.py",
         "index/mapped_lists.py",
+        "index/products.py",
         "index/stages.py",
     }
 

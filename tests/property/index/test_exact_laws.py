@@ -75,7 +75,7 @@ def test_neither_blocks_nor_company_nor_library_change_an_answer(
     together = ExactIndex(vectors).search(queries, k=k)
     small = ExactIndex(vectors, block_bytes=16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact_module, "UNCACHED_BYTES", uncached_bytes)
+        patch.setattr("index.products.UNCACHED_BYTES", uncached_bytes)
         for query in range(len(queries)):
             alone = small.search(queries[[query]], k=k)
             assert np.array_equal(alone.rows_QK[0], together.rows_QK[query])

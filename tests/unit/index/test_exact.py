@@ -101,8 +101,8 @@ def test_answers_are_those_of_sorting_on_any_number_of_threads(
 def test_one_query_of_mapped_vectors_from_memory_is_a_sort(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, num_threads: int
 ) -> None:
-    for limit in ("SHARED_MULTIPLICATIONS", "UNCACHED_BYTES"):
-        monkeypatch.setattr(exact_module, limit, 0)
+    monkeypatch.setattr(exact_module, "SHARED_MULTIPLICATIONS", 0)
+    monkeypatch.setattr("index.products.UNCACHED_BYTES", 0)
     np.save(tmp_path / "vectors.npy", unit_vectors(5_003))
     vectors = np.load(tmp_path / "vectors.npy", mmap_mode="r")
     index = ExactIndex(vectors, block_bytes=20_000, num_threads=num_threads)

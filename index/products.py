@@ -1,0 +1,37 @@
+"""Inner products of queries with many vectors.
+
+Shape key: `Q` queries, `M` vectors, `D` dimensions.
+"""
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from index.vectors import Floats, Vectors
+
+UNCACHED_BYTES = 16 * 2**20
+"""Vectors of more bytes hardly stay in a core's caches between two searches."""
+
+
+def products(query_QD: Vectors, vectors_MD: Vectors) -> Floats:
+    """Return the inner product of each query with each vector, Q by M, float32."""
+    if len(query_QD) == 1:
+        return products_of_one(query_QD[0], vectors_MD)[None]
+    return query_QD @ vectors_MD.T
+
+
+def products_of_one(query_D: Vectors, vectors_MD: Vectors) -> Floats:
+    """Return the inner product of one query with each vector, float32.
+
+    FAISS reads vectors that come from memory up to twice as fast as OpenBLAS does.
+    """
+    if vectors_MD.nbytes < UNCACHED_BYTES:
+        return vectors_MD @ query_D
+    query, vectors = np.ascontiguousarray(query_D), np.ascontiguousarray(vectors_MD)
+    product_M = np.empty(len(vectors), dtype=np.float32)
+    library: Any = faiss  # its stubs lack the function
+    library.fvec_inner_products_ny(
+        *map(faiss.swig_ptr, (product_M, query, vectors)), vectors.shape[1], len(vectors)
+    )
+    return product_M
