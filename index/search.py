@@ -85,7 +85,13 @@ def find_entries(
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
     while True:
         found, modes_Q = _search(build, view, query_QD, request, part, request.k + spare)
-        users = sharers(build.entries, found.rows_QK, own_rows_Q=own_rows_Q, passes=passes)
+        users = sharers(
+            build.entries,
+            found.rows_QK,
+            own_rows_Q=own_rows_Q,
+            passes=passes,
+            one_passes=not tombstones.num_hidden and build.remote is None,
+        )
         if spare == most or not _is_short(found, users, request.k):
             break
         spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all

@@ -71,7 +71,12 @@ class Sharers:
 
 
 def sharers(
-    entries: Entries, entry_QK: Rows, *, own_rows_Q: Rows | None, passes: Passes | None
+    entries: Entries,
+    entry_QK: Rows,
+    *,
+    own_rows_Q: Rows | None,
+    passes: Passes | None,
+    one_passes: bool = False,
 ) -> Sharers:
     """Return who of the entries may be a hit.
 
@@ -81,6 +86,8 @@ def sharers(
         own_rows_Q: Row of the user behind each query, -1 for none.
         passes: Tells which rows may be hits; None where all may. Costs as much as the entries
             found are large.
+        one_passes: Of each entry found it is known that one row passes, so that those of one row
+            need no look.
     """
     there_QK = entry_QK >= 0
     entry_QK = np.where(there_QK, entry_QK, 0)
@@ -88,7 +95,10 @@ def sharers(
     size_QK = np.where(there_QK, entries.offsets_E.take(entry_QK + 1) - start_QK, 0)
     rows_P = entries.rows_N
     if passes is not None and (size_QK <= 1).all():  # mostly so, and quick
-        size_QK = np.where(passes(rows_P[start_QK]), size_QK, 0)
+        if one_passes:
+            passes = None
+        else:
+            size_QK = np.where(passes(rows_P[start_QK]), size_QK, 0)
     elif passes is not None:
         unique_U, place = np.unique(entry_QK, return_inverse=True)
         rows_P, start_U, size_U = _passing(entries, unique_U, passes)
