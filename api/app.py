@@ -49,7 +49,7 @@ class Application(FastAPI):
     """FastAPI with one layer around its routes, which answers all failures: `Edge`.
 
     Its own layers would do so again, or serve what no route here uses; they take as long as a
-    search in a small gallery.
+    search in a small gallery. Middleware and exception handlers that are added are not asked.
     """
 
     def build_middleware_stack(self) -> ASGIApp:

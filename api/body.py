@@ -48,7 +48,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
             raise too_large
         chunks.append(chunk)
         if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return b"".join(chunks)
 
 
 async def _drain(request: Request) -> None:

@@ -124,7 +124,8 @@ class ApproximateIndex:
         num_queries, k = size_QK.shape
         if num_queries == 1 and size_QK[0, 0] >= k:  # whoever looks like a crowd of equals
             start = start_QK[0, 0]
-            return self.entries.rows_N[None, start : start + k], np.repeat(score_QK[:, :1], k, 1)
+            rows_K = self.entries.rows_N[start : start + k].copy()
+            return rows_K[None], np.repeat(score_QK[:, :1], k, axis=1)
         before_QK = np.cumsum(size_QK, axis=1) - size_QK
         taken = np.clip(k - before_QK, 0, size_QK).ravel()
         within = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)

@@ -28,7 +28,8 @@ def products_of_one(query_D: Vectors, vectors_MD: Vectors) -> Floats:
     """
     if vectors_MD.nbytes < UNCACHED_BYTES:
         return vectors_MD @ query_D
-    query, vectors = np.ascontiguousarray(query_D), np.ascontiguousarray(vectors_MD)
+    query = np.ascontiguousarray(query_D, dtype=np.float32)  # read as such, unchecked
+    vectors = np.ascontiguousarray(vectors_MD, dtype=np.float32)
     product_M = np.empty(len(vectors), dtype=np.float32)
     library: Any = faiss  # its stubs lack the function
     library.fvec_inner_products_ny(
