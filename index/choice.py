@@ -13,20 +13,25 @@ class Reach(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         ratio: Times that of the nearest centroid.
         gap: Added to it.
+        far: Where the nearest centroid is farther, squared, no list is beyond reach; None for
+            never.
     """
 
     ratio: float = Field(ge=1)
     gap: float = Field(ge=0)
+    far: float | None = Field(default=None, ge=0)
 
     @classmethod
-    def of(cls, share: float, mean: float) -> "Reach":
+    def of(cls, share: float, mean: float, *, far: float | None = None) -> "Reach":
         """Return the reach beyond the nearest by a share of its squared distance and their mean."""
-        return cls(ratio=1 + share, gap=share * mean)
+        return cls(ratio=1 + share, gap=share * mean, far=far)
 
-    def limits(self, nearest: Floats) -> Floats:
+    def limits(self, nearest_Q: Floats) -> Floats:
         """Return the squared distances up to which queries probe, of those of their nearest."""
-        limits: Floats = nearest * np.float32(self.ratio) + np.float32(self.gap)
-        return limits
+        limits_Q: Floats = nearest_Q * np.float32(self.ratio) + np.float32(self.gap)
+        if self.far is not None:
+            limits_Q[nearest_Q > np.float32(self.far)] = np.inf
+        return limits_Q
 
 
 class Candidate(BaseModel, frozen=True, extra="forbid"):

@@ -206,7 +206,7 @@ def _tuned(
         index, quality = _scored_again(exact, built, (index, quality), questions, config)
     if not reaches(quality, config):
         return index, quality
-    return with_least_reach(exact, index, quality, questions, config)
+    return with_least_reach(exact, index, [questions], config) or (index, quality)
 
 
 def _scored_again(

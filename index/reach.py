@@ -11,6 +11,8 @@ SPANN (Chen et al., NeurIPS 2021) probes lists up to a multiple of the distance 
 Shape key: `Q` queries, `P` lists to probe, `L` lists, `C` true neighbors.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from index.approximate import ApproximateIndex
@@ -20,6 +22,7 @@ from index.exact import ExactIndex
 from index.ivf import InvertedFile
 from index.questions import DEPTHS, Questions
 from index.tuning import Quality, quality_if_reached
+from index.vectors import Floats
 
 REACHES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Shares of the squared distance to the nearest centroid, and of its mean, that are tried."""
@@ -57,39 +60,71 @@ def share_in_lists(index: ApproximateIndex, questions: Questions, *, probes: int
 def with_least_reach(
     exact: ExactIndex,
     index: ApproximateIndex,
-    quality: Quality,
-    questions: Questions,
+    asked: Sequence[Questions],
     config: IndexConfig,
-) -> tuple[ApproximateIndex, Quality]:
-    """Return lists of which the fewest are probed that still reach the target, if that pays.
+    *,
+    near_share: float | None = None,
+) -> tuple[ApproximateIndex, Quality] | None:
+    """Return lists of which the fewest are probed that still reach the target.
+
+    With a share that is near, queries farther from any list than that share of the last that are
+    asked probe as many lists as without a reach: most come from where no vector is stored, and
+    from there the nearest lists are not where the neighbors are.
 
     Args:
         exact: Holds the vectors.
-        index: An inverted file that reaches the target.
-        quality: What it shows.
-        questions: Queries with their answers; users among them should be newcomers, for points
+        index: An inverted file that reaches the target for all that is asked.
+        asked: Queries with their answers, to each of which the target applies; the last are of
+            users in the lists, and beside them. Users among them should be newcomers, for points
             beside them lie amid their lists.
         config: The target.
+        near_share: None where all queries come from where vectors are stored.
+
+    Returns:
+        The lists, and what they find for the last of what is asked; None where it doesn't pay.
     """
     lists = index.inner
     assert isinstance(lists, InvertedFile)
-    wider = lists.with_effort(min(int(SPARE_EFFORT * lists.effort), lists.effort_max))
-    distance_QP = wider.centroid_distances(questions.query_QD)
-    nearest_Q1 = distance_QP[:, :1]
-    enough = WORTH * lists.effort * len(nearest_Q1)
+    spare = SPARE_EFFORT if near_share is None else 1.0
+    wider = lists.with_effort(min(int(spare * lists.effort), lists.effort_max))
+    distances = [wider.centroid_distances(questions.query_QD) for questions in asked]
+    nearest_Q = distances[-1][:, 0]
+    mean_nearest = float(nearest_Q.mean())
+    far = None if near_share is None else float(np.quantile(nearest_Q, near_share))
     tried = [
         reach
-        for reach in (Reach.of(share, float(nearest_Q1.mean())) for share in REACHES)
-        if np.count_nonzero(distance_QP <= reach.limits(nearest_Q1)) <= enough
+        for reach in (Reach.of(share, mean_nearest, far=far) for share in REACHES)
+        if _probed(distances, reach) <= WORTH * lists.effort
     ]
     low, high = 0, len(tried)
-    best = index, quality
+    best: tuple[ApproximateIndex, Quality] | None = None
     while low < high:
         middle = (low + high) // 2
         pruned = ApproximateIndex(index.entries, wider.with_reach(tried[middle]))
-        found = quality_if_reached(exact, pruned, questions, config)
-        if found is None:
+        quality = _quality_for_all(exact, pruned, asked, config)
+        if quality is None:
             low = middle + 1
         else:
-            best, high = (pruned, found), middle
+            best, high = (pruned, quality), middle
     return best
+
+
+def _probed(distances: Sequence[Floats], reach: Reach) -> float:
+    """Return how many lists are within reach, in the mean over whatever is asked."""
+    within = sum(
+        np.count_nonzero(distance_QP <= reach.limits(distance_QP[:, :1]))
+        for distance_QP in distances
+    )
+    return within / sum(map(len, distances))
+
+
+def _quality_for_all(
+    exact: ExactIndex, index: ApproximateIndex, asked: Sequence[Questions], config: IndexConfig
+) -> Quality | None:
+    """Return what is found for the last of what is asked; None where any misses the target."""
+    quality = None
+    for questions in asked:
+        quality = quality_if_reached(exact, index, questions, config)
+        if quality is None:
+            return None
+    return quality

@@ -5,7 +5,8 @@ everyone looks for neighbors there in vain; lists of those who pass lie where th
 come from users who do not pass, though, some from far away, and those need many more lists. So the
 lists to probe are tuned until both kinds of queries reach the target of the build, failures
 counted: those of users anywhere, and those of users who pass. Where they don't, or where that takes
-as long as a scan, there is no index, and the slice is scanned.
+as long as a scan, there is no index, and the slice is scanned. Else queries near to a list probe
+only what is within reach (`index/reach.py`), where that is proven too; the others probe all.
 
 Shape key: `N` users, `M` entries of a slice, `Q` queries, `D` dimensions.
 """
@@ -21,6 +22,7 @@ from index.distinct import Entries
 from index.exact import ExactIndex
 from index.ivf import REFINE_WIDER, InvertedFile, lists_bytes
 from index.questions import DEPTHS, ExactSearch, Questions, answered, ask_beside
+from index.reach import with_least_reach
 from index.recall import sample_rows
 from index.stages import FileKind
 from index.tuning import TIMED_QUERIES, microseconds, quality_if_reached, reaches, tune
@@ -29,6 +31,8 @@ from index.vectors import Rows
 KINDS: tuple[FileKind, ...] = ("ivf_flat", "ivf_sq8", "ivf_rabitq")
 """Quickest first: of 128 dimensions they take 526, 154 and 41 bytes an entry."""
 K_MAX = max(DEPTHS)
+NEAR_SHARE = 0.95
+"""Of users who pass: queries as near to a list as they are need as few lists as they do."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +84,25 @@ class SliceIndexes:
             kind: How vectors are kept.
         """
         entries = self.entries.only(rows_M)
+        asked = (self._asked_anywhere(search), self._asked_within(rows_M, search))
+        about_Q = np.concatenate([questions.stored_rows for questions in asked])
         lists = InvertedFile.build(
             self.everyone.vectors_ND,
             entries,
             self.config.model_copy(update={"build_threads": 1, "search_threads": 1}),
             kind=kind,
             penalty_N=self.everyone.penalty_N,
+            untrained=about_Q[entries.entry_N[about_Q] >= 0],
         ).packed()
-        asked = (self._asked_anywhere(search), self._asked_within(rows_M, search))
         index = self._tuned(ApproximateIndex(entries, lists), asked)
         if index is None and lists.refine > 1:
             wider = lists.with_refine(REFINE_WIDER * lists.refine)
             index = self._tuned(ApproximateIndex(entries, wider), asked)
-        if index is None or not self._is_quicker(index, asked[0]):
+        if index is None:
+            return None
+        pruned = with_least_reach(self.everyone, index, asked, self.config, near_share=NEAR_SHARE)
+        index = index if pruned is None else pruned[0]
+        if not self._is_quicker(index, asked[0]):
             return None
         assert isinstance(index.inner, InvertedFile)
         return replace(index.inner, num_threads=self.everyone.num_threads)
@@ -129,9 +139,10 @@ class SliceIndexes:
         generator = self._generator(1)
         num = -(-self.config.tuning_queries // 2)
         drawn = sample_rows(len(rows_M), num=num, generator=generator)
-        return ask_beside(
+        within = ask_beside(
             self.everyone, rows_M[drawn], search, 2 * len(rows_M), generator=generator
         )
+        return replace(within, are_newcomers=True)
 
     def _asked_anywhere(self, search: ExactSearch) -> Questions:
         """Ask for users, whoever they are: most have no part in the index, as newcomers have not.

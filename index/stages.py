@@ -70,7 +70,7 @@ class Stages:
         query = self.transformed(query_QD)
         distance_QP, list_QP = self.nearest(query, probes)
         if len(query) == 1:  # in a third of the time
-            within = int(distance_QP[0].searchsorted(reach.limits(distance_QP[0, 0]), "right"))
+            within = int(distance_QP[0].searchsorted(reach.limits(distance_QP[:, 0])[0], "right"))
             return self._scan(query, k, scanning_of(kind, max(within, 1)), distance_QP, list_QP)
         list_QP[distance_QP > reach.limits(distance_QP[:, :1])] = -1
         return self._scan(query, k, scanning_of(kind, probes), distance_QP, list_QP)

@@ -81,6 +81,33 @@ def test_where_too_few_are_within_reach_all_lists_are_probed() -> None:
     assert np.array_equal(found.rows_QK, without.rows_QK)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_penalized", [False, True])
+def test_who_is_far_from_every_list_probes_all_of_the_effort(
+    kind: FileKind, is_penalized: bool
+) -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
+    _, _, lists = lists_of(vectors, kind, penalties() if is_penalized else None)
+    wide, queries = lists.with_effort(16), unit_vectors(200, DIM, seed=9)
+    nearest_Q = wide.centroid_distances(queries)[:, 0]
+    far = float(np.median(nearest_Q))
+    found, of_near, of_all = (
+        index.search_entries(queries, k=5).rows_QK
+        for index in (
+            wide.with_reach(NEAREST.model_copy(update={"far": far})),
+            wide.with_reach(NEAREST),
+            wide,
+        )
+    )
+    is_far_Q = nearest_Q > far
+    assert np.array_equal(found[is_far_Q], of_all[is_far_Q])
+    assert np.array_equal(found[~is_far_Q], of_near[~is_far_Q])
+    assert not np.array_equal(of_near[is_far_Q], of_all[is_far_Q])
+    alone = wide.with_reach(NEAREST.model_copy(update={"far": far}))
+    one_by_one = [alone.search_entries(query[None], k=5).rows_QK for query in queries]
+    assert np.array_equal(np.concatenate(one_by_one), found)
+
+
 def test_a_named_effort_and_very_many_neighbors_have_no_reach() -> None:
     vectors = clustered_vectors(NUM, DIM, num_clusters=10)
     _, _, lists = lists_of(vectors, "ivf_flat")
@@ -110,7 +137,9 @@ def test_the_least_reach_that_keeps_the_target_is_taken_and_holds_for_newcomers(
     assert isinstance(lists, InvertedFile)
     tuned, quality = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
     assert reaches(quality, CONFIG)
-    reached, shown = with_least_reach(exact, tuned, quality, questions, CONFIG)
+    pruned = with_least_reach(exact, tuned, [questions], CONFIG)
+    assert pruned is not None
+    reached, shown = pruned
     inner = reached.inner
     assert isinstance(inner, InvertedFile)
     assert inner.reach is not None
@@ -130,9 +159,8 @@ def test_where_nearest_lists_tell_little_all_of_the_effort_is_probed() -> None:
     exact, index, lists = lists_of(vectors, "ivf_flat")
     questions = questions_of(exact)
     tuned, quality = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
-    same, shown = with_least_reach(exact, tuned, quality, questions, CONFIG)
-    assert same is tuned
-    assert shown is quality
+    assert reaches(quality, CONFIG)
+    assert with_least_reach(exact, tuned, [questions], CONFIG) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from benchmarks.ann.sources import clustered
 from index.config import IndexConfig
 from index.costs import SearchCosts
 from index.distinct import group_identical
@@ -54,3 +55,24 @@ def test_the_same_slice_gets_the_same_index() -> None:
     assert first.effort == second.effort
     found, again = (one.search_entries(queries, k=10).rows_QK for one in (first, second))
     assert np.array_equal(found, again)
+
+
+def test_who_lives_in_the_slice_probes_fewer_lists_than_who_is_far_from_it() -> None:
+    drawn = np.concatenate(list(clustered(2 * NUM + 500, clusters_for=40_000, seed=0)))
+    vectors, queries = np.ascontiguousarray(drawn[:-500]), np.ascontiguousarray(drawn[-500:])
+    part = half_about(vectors, 17)
+    index = makes_of(vectors).make(part.rows_M, part.search_rows, "ivf_flat")
+    assert index is not None
+    assert index.reach is not None
+    assert index.reach.far is not None
+    distance_QP = index.centroid_distances(queries)
+    num_probed_Q = (distance_QP <= index.reach.limits(distance_QP[:, 0])[:, None]).sum(axis=1)
+    is_far_Q = distance_QP[:, 0] > index.reach.far
+    assert is_far_Q.mean() > 0.1
+    assert (num_probed_Q[is_far_Q] == index.effort).all()
+    assert num_probed_Q[~is_far_Q].mean() < 0.7 * index.effort
+    for k in (10, 100):
+        floor_Q1 = part.search_rows(queries, k=k).score_QK[:, -1:] - 1e-5
+        recall_Q = (index.search_entries(queries, k=k).score_QK >= floor_Q1).mean(axis=1)
+        assert recall_Q[is_far_Q].mean() >= 0.985
+        assert recall_Q[~is_far_Q].mean() >= 0.985
