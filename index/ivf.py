@@ -223,7 +223,7 @@ class InvertedFile:
             effort: Lists to probe, at most all, whatever their distance.
         """
         check_dim(query_QD, self.dim)
-        query_exact = np.ascontiguousarray(query_QD)
+        query_exact = np.ascontiguousarray(query_QD, dtype=np.float32)  # read as such
         query = self._widened(query_exact)
         faiss.omp_set_num_threads(self.num_threads if len(query) > 1 else 1)
         wanted, enough = num_candidates(k, self.refine), min(k, self.num_entries)

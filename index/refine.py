@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from index.products import products_of_rows
 from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
 
 Number = TypeVar("Number", np.int64, np.float32)
@@ -61,7 +62,7 @@ class ExactScores:
     def _best_of_one(self, query_D: Vectors, entry_C: Rows, k: int) -> Neighbors:
         """Do what `best` does, for one query in a third of the time."""
         rows_C = self.rows_E.take(entry_C)
-        score_C: Floats = self.vectors_ND.take(rows_C, axis=0) @ query_D
+        score_C = products_of_rows(query_D, self.vectors_ND, rows_C)
         if self.penalty_N is not None:
             score_C -= self.penalty_N.take(rows_C)
         if entry_C.min() < 0:

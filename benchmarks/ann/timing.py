@@ -29,24 +29,27 @@ Seconds = npt.NDArray[np.float64]
 def time_queries(
     search: Search, query_QD: Vectors, k: int, *, seconds_max: float
 ) -> tuple[Ids, Facts]:
-    """Ask one query after the other; stop early when the time is up.
+    """Ask one query after the other, at least one; stop early when the time is up.
+
+    Answers are copied and let go, as by a caller who has read them: kept as they are, they would
+    lie between what searches take and give back, and memory would grow with each query.
 
     Returns:
         The answers of those asked, and the latency of each in aggregate.
     """
     for row in range(min(WARM_UP_QUERIES, len(query_QD))):
-        search(query_QD[row : row + 1], k)
-    answers, took, deadline = [], [], time.perf_counter() + seconds_max
+        ids_QK = search(query_QD[row : row + 1], k)
+    answers_QK = np.empty((len(query_QD), *ids_QK.shape[1:]), dtype=ids_QK.dtype)
+    seconds_Q, num, deadline = np.empty(len(query_QD)), 0, time.perf_counter() + seconds_max
     for row in range(len(query_QD)):
         one = query_QD[row : row + 1]
         began = time.perf_counter()
         ids_QK = search(one, k)
         ended = time.perf_counter()
-        answers.append(ids_QK)
-        took.append(ended - began)
-        if ended > deadline and row + 1 >= QUERIES_MIN:
+        answers_QK[row], seconds_Q[row], num = ids_QK[0], ended - began, row + 1
+        if ended > deadline and num >= QUERIES_MIN:
             break
-    return np.concatenate(answers), latency_facts(np.array(took))
+    return answers_QK[:num], latency_facts(seconds_Q[:num])
 
 
 def latency_facts(seconds_Q: Seconds) -> Facts:
