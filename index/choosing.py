@@ -23,17 +23,19 @@ from index.hnsw import HnswIndex
 from index.ivf import REFINE_MAX, REFINE_WIDER, InvertedFile
 from index.kinds import build_index, effort_at_10_of, effort_max, reach_of
 from index.newcomers import tune_graph
-from index.questions import Questions, ask
-from index.reach import share_in_lists, with_least_reach
+from index.questions import DEPTHS, Questions, ask
+from index.reach import with_least_reach
 from index.tuning import (
     FAR,
     FIRST_QUERIES,
     TIMED_QUERIES,
     Quality,
+    mean_to_prove,
     microseconds,
     quality_if_reached,
     quality_of,
     reaches,
+    recall_of,
     tune,
 )
 
@@ -189,24 +191,48 @@ def _tuned(
 ) -> tuple[ApproximateIndex, Quality]:
     """Tune the effort, and of lists also what makes them quicker at the same target.
 
-    Lists that don't hold what must be found, however it is looked for in them, are not tuned unless
-    the settings name them: then they are to find what they can.
+    Codes that can't tell neighbors apart, in however many lists they are looked for, are not tuned
+    unless the settings name them: then they are to find what they can.
     """
     most = effort_max(built.inner, config)
     if isinstance(built.inner, HnswIndex):
         return tune_graph(exact, built, questions, config, effort_max=most)
     if not isinstance(built.inner, InvertedFile):
         return tune(exact, built, questions, config, effort_max=most)
-    in_lists = 1.0 if config.kind != "auto" else share_in_lists(built, questions, probes=most)
-    if in_lists < config.recall_target - FAR:
-        index, few = built.with_effort(most), questions.part(FIRST_QUERIES)
-        return index, quality_of(exact, index, few, confidence=config.confidence)
+    if built.inner.refine > 1:
+        built, found = _scored_enough(exact, built, questions, config, probes=most)
+        if found < config.recall_target - FAR and config.kind == "auto":
+            index, few = built.with_effort(most), questions.part(FIRST_QUERIES)
+            return index, quality_of(exact, index, few, confidence=config.confidence)
     index, quality = tune(exact, built, questions, config, effort_max=most)
     if built.inner.refine > 1:
         index, quality = _scored_again(exact, built, (index, quality), questions, config)
     if not reaches(quality, config):
         return index, quality
-    return with_least_reach(exact, index, [questions], config) or (index, quality)
+    index, quality = with_least_reach(exact, index, [questions], config) or (index, quality)
+    return _narrowed(exact, index, quality, questions, config)
+
+
+def _scored_enough(
+    exact: ExactIndex,
+    built: ApproximateIndex,
+    questions: Questions,
+    config: IndexConfig,
+    *,
+    probes: int,
+) -> tuple[ApproximateIndex, float]:
+    """Return lists of codes with as many candidates as the target needs in all lists, or the most.
+
+    Some of the queries tell, and the recall that they have comes with it.
+    """
+    few = questions.part(FIRST_QUERIES)
+    aim = mean_to_prove(config.recall_target, questions, config.confidence)
+    while True:
+        refine = built.inner.refine * REFINE_WIDER
+        found = min(few.mean_of(recall_of(exact, built, few, k=k, effort=probes)) for k in DEPTHS)
+        if found >= aim or refine > REFINE_MAX:
+            return built, found
+        built = _refined(built, refine)
 
 
 def _scored_again(
@@ -216,8 +242,7 @@ def _scored_again(
     questions: Questions,
     config: IndexConfig,
 ) -> tuple[ApproximateIndex, Quality]:
-    """Tune how many candidates of compressed codes are scored again."""
-    assert isinstance(built.inner, InvertedFile)
+    """Score more candidates again while the target is missed and that helps."""
     most = effort_max(built.inner, config)
     index, quality = tuned
     refine = built.inner.refine
@@ -227,9 +252,7 @@ def _scored_again(
         index, quality = tune(exact, wider, questions, config, effort_max=most)
         if not quality.is_better_than(before):
             break  # what is missed is in lists that aren't probed
-    if not reaches(quality, config):
-        return index, quality
-    return _narrowed(exact, index, quality, questions, config)
+    return index, quality
 
 
 def _narrowed(

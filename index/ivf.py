@@ -6,7 +6,7 @@ RaBitQ (Gao and Long, SIGMOD 2024) keeps one bit a dimension; its estimates need
 first, without which a block that outweighs the others leaves most bits without meaning.
 
 Shape key: `N` stored vectors, `E` entries (distinct ones), `Q` queries, `K` neighbors,
-`C` candidates.
+`C` candidates, `B` queries at once.
 """
 
 import math
@@ -29,8 +29,8 @@ from index.errors import BuildCorrupt
 from index.faiss_files import read_faiss, write_faiss
 from index.mapped_lists import map_lists, scan_of, write_lists
 from index.refine import ExactScores, num_candidates
-from index.stages import FileKind, Stages, probing
-from index.vectors import Flags, Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
+from index.stages import REACHED_UP_TO, FileKind, Stages, probing
+from index.vectors import Floats, Neighbors, Rows, Vectors, check_dim, row_blocks
 
 FILE_NAME = "ivf.faiss"
 WIDTH_STEP = 16
@@ -39,6 +39,9 @@ BITS_MIN = 64
 BLOCK_CODES = 32
 """Codes of bits are kept in blocks of so many, the last one of a list filled up."""
 LISTS_PER_ROOT = 2
+LIST_SIZE_MIN = {"ivf_flat": 8, "ivf_sq8": 8, "ivf_rabitq": 512}
+"""Entries of a list in the mean. To read codes of bits, a table is made for each list that is
+probed, which takes as long as to read some 250 codes."""
 TRAIN_PER_LIST = 50
 TWO_LEVELS_FROM = 1_000
 """Lists from which a k-means of all of them is most of the cost of a build."""
@@ -46,9 +49,10 @@ PROBES = 4
 REFINE = {"ivf_flat": 1, "ivf_sq8": 2, "ivf_rabitq": 8}
 REFINE_WIDER, REFINE_MAX = 4, 128
 """Times as many candidates, where those miss the target at every effort, up to so many."""
-REACHED_UP_TO = 128
-"""Neighbors for which lists within reach are enough: what is proven for 100, and a few to spare."""
 ADD_BYTES = 32 * 2**20
+TABLES_BYTES = 32 * 2**20
+"""Memory for the tables of the queries that are searched together; with more it is slower."""
+TABLE_BYTES_PER_DIM, LIST_BYTES, CANDIDATE_BYTES = 4, 16, 40
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class InvertedFile:
         penalty_N: Floats | None = None,
         untrained: Rows | None = None,
     ) -> "InvertedFile":
-        """Put one vector of each entry into about 2 sqrt(E) lists.
+        """Put one vector of each entry into about 2 sqrt(E) lists, or fewer of the least size.
 
         Centroids are learned on a sample, so the cost is about E x sqrt(E) x D and memory beside
         the lists is bounded; with one thread the same input gives the same file.
@@ -101,7 +105,7 @@ class InvertedFile:
         faiss.omp_set_num_threads(config.build_threads)
         rows_E = np.ascontiguousarray(entries.first_rows_E)
         width = vectors_ND.shape[1] + int(penalty_N is not None)
-        num_lists = _num_lists(len(rows_E))
+        num_lists = _num_lists(kind, len(rows_E))
         file = _empty_file(kind, width, num_lists, config.seed)
         penalty_min = 0.0 if penalty_N is None else float(penalty_N.min())
 
@@ -196,24 +200,6 @@ class InvertedFile:
         faiss.omp_set_num_threads(self.num_threads)
         return self._stages.nearest(query, self.effort)[0]
 
-    def is_among_nearest(self, query_QD: Vectors, probes: int) -> Flags:
-        """Tell of each query and list whether it is among so many that are nearest."""
-        query = self._stages.transformed(self._widened(query_QD))
-        faiss.omp_set_num_threads(self.num_threads)
-        is_near_QL = np.zeros((len(query), self.effort_max), dtype=bool)
-        np.put_along_axis(is_near_QL, self._stages.nearest(query, probes)[1], True, axis=1)
-        return is_near_QL
-
-    def list_of_entries(self) -> Rows:
-        """Return the list that each entry is in."""
-        kept = scan_of(self.file).invlists
-        list_E = np.empty(self.num_entries, dtype=np.int64)
-        for number in range(self.effort_max):
-            size = kept.list_size(number)
-            if size:
-                list_E[faiss.rev_swig_ptr(kept.get_ids(number), size)] = number
-        return list_E
-
     def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
         """Return about the k entries with the largest (corrected) inner product for each query.
 
@@ -226,16 +212,33 @@ class InvertedFile:
         query_exact = np.ascontiguousarray(query_QD, dtype=np.float32)  # read as such
         query = self._widened(query_exact)
         faiss.omp_set_num_threads(self.num_threads if len(query) > 1 else 1)
-        wanted, enough = num_candidates(k, self.refine), min(k, self.num_entries)
         probes = min(effort or self.effort, self.effort_max)
-        if self.reach is None or effort is not None or k > REACHED_UP_TO:
-            entry_QC = self._among(query, wanted, probes, enough)
-        else:
-            entry_QC = self._stages.search(query, wanted, self.file_kind, probes, self.reach)
-            lacking = entry_QC[:, enough - 1] < 0
-            if lacking.any():
-                entry_QC[lacking] = self._among(query[lacking], wanted, probes, enough)
-        return self.scores.best(query_exact, entry_QC, k=k)
+        reach = self.reach if effort is None and k <= REACHED_UP_TO else None
+        if len(query) == 1:
+            return self.scores.best(query_exact, self._candidates(query, k, probes, reach), k=k)
+        found = Neighbors.none(len(query), k)
+        for block in row_blocks(len(query), self._query_bytes(k, probes), block_bytes=TABLES_BYTES):
+            entry_BC = self._candidates(query[block], k, probes, reach)
+            best = self.scores.best(query_exact[block], entry_BC, k=k)
+            found.rows_QK[block], found.score_QK[block] = best.rows_QK, best.score_QK
+        return found
+
+    def _candidates(self, query_QD: Vectors, k: int, probes: int, reach: Reach | None) -> Rows:
+        """Return the entries that are to be scored again for the k best, Q by C."""
+        wanted, enough = num_candidates(k, self.refine), min(k, self.num_entries)
+        if reach is None:
+            return self._among(query_QD, wanted, probes, enough)
+        entry_QC = self._stages.search(query_QD, wanted, self.file_kind, probes, reach)
+        lacking = entry_QC[:, enough - 1] < 0
+        if lacking.any():
+            entry_QC[lacking] = self._among(query_QD[lacking], wanted, probes, enough)
+        return entry_QC
+
+    def _query_bytes(self, k: int, probes: int) -> int:
+        """Return what a query takes in the library, of bits a table for each list, and after it."""
+        num_numbers = int(scan_of(self.file).d) if self.file_kind == "ivf_rabitq" else 0
+        list_bytes = TABLE_BYTES_PER_DIM * num_numbers + LIST_BYTES
+        return probes * list_bytes + CANDIDATE_BYTES * num_candidates(k, self.refine)
 
     def _among(self, query_QD: Vectors, wanted: int, probes: int, enough: int) -> Rows:
         """Return candidates from so many lists, and from more where these hold too few."""
@@ -292,7 +295,7 @@ def lists_bytes(kind: FileKind, num_entries: int, width: int) -> int:
         num_entries: How many.
         width: D, and one more with penalties.
     """
-    num_lists = _num_lists(num_entries)
+    num_lists = _num_lists(kind, num_entries)
     file = _empty_file(kind, width, 1, 0)
     lists = scan_of(file)  # part of it, and gone with it
     num_codes = num_entries + (BLOCK_CODES * num_lists if kind == "ivf_rabitq" else 0)
@@ -311,9 +314,10 @@ def _without(rows_E: Rows, entries: Entries, left_out: Rows | None) -> Rows:
     return np.delete(rows_E, out[is_alone][: len(rows_E) // 2])
 
 
-def _num_lists(num_entries: int) -> int:
-    """Return about 2 sqrt(E) lists, of some vectors each even in a small gallery."""
-    return max(1, min(int(LISTS_PER_ROOT * math.sqrt(num_entries)), num_entries // 8))
+def _num_lists(kind: FileKind, num_entries: int) -> int:
+    """Return about 2 sqrt(E) lists, and fewer where they would be smaller than is worth it."""
+    most = num_entries // LIST_SIZE_MIN[kind]
+    return max(1, min(int(LISTS_PER_ROOT * math.sqrt(num_entries)), most))
 
 
 def _farther(vectors_ND: Vectors, penalty_N: Floats) -> Vectors:

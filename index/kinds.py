@@ -20,6 +20,7 @@ from index.symqg import SymqgIndex, graph_class
 from index.vectors import Rows
 
 PROBED_SHARE_MAX = 0.25
+"""Of plain lists and bytes; all of the bits take less to read than a tenth of the vectors."""
 PROBED_ALWAYS = 64
 
 
@@ -133,6 +134,8 @@ def effort_at_10_of(inner: EntryIndex) -> int | None:
 def effort_max(inner: EntryIndex, config: IndexConfig) -> int:
     """Return the effort beyond which exact search is the better answer."""
     if isinstance(inner, InvertedFile):
+        if inner.file_kind == "ivf_rabitq":
+            return inner.effort_max
         share = int(PROBED_SHARE_MAX * inner.effort_max)
         return max(share, min(PROBED_ALWAYS, inner.effort_max))
     return config.ef_search_max

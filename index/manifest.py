@@ -6,7 +6,6 @@ anywhere in a build is seen: in a file by its checksum, in the manifest by its f
 
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -27,6 +26,7 @@ READ_VERSIONS = (2, FORMAT_VERSION)
 MANIFEST_FILE = "manifest.json"
 PIECE_BYTES, READ_BYTES = 16 * 2**20, 2**18
 HASH_THREADS = 8
+"""More than cores, for some of them wait for the disk."""
 
 
 class BlockSpec(BaseModel, frozen=True, extra="forbid"):
@@ -159,10 +159,10 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
 def checksum(path: Path) -> str:
     """Return the SHA-256 of the SHA-256 of each piece of a file, in hex.
 
-    A file of one piece is read at the speed of one core, a large one at that of several.
+    A file of one piece is read at the speed of one core, a large one at that of all or the disk.
     """
     starts = range(0, path.stat().st_size, PIECE_BYTES)
-    num_threads = max(1, min(HASH_THREADS, os.cpu_count() or 1, len(starts)))
+    num_threads = max(1, min(HASH_THREADS, len(starts)))
     with ThreadPoolExecutor(num_threads) as threads:
         pieces = list(threads.map(partial(_piece_digest, path), starts))
     return hashlib.sha256(b"".join(pieces)).hexdigest()

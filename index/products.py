@@ -38,26 +38,25 @@ def products_of_one(query_D: Vectors, vectors_MD: Vectors) -> Floats:
     return product_M
 
 
-def products_of_rows(query_D: Vectors, vectors_MD: Vectors, rows_C: Rows) -> Floats:
-    """Return the inner product of one query with some of the vectors, -inf for rows below 0.
+def products_of_rows(query_QD: Vectors, vectors_MD: Vectors, rows_QC: Rows) -> Floats:
+    """Return the inner products of each query with its rows, -inf for rows below 0, Q by C.
 
     Vectors are multiplied where they lie: a copy of them first takes up to 1.4 times as long, and
     memory that each search asks for anew.
 
     Args:
-        query_D: float32.
+        query_QD: float32, contiguous.
         vectors_MD: float32, contiguous.
-        rows_C: int64, contiguous, below M.
+        rows_QC: int64, contiguous, below M.
     """
-    product_C = np.empty(len(rows_C), dtype=np.float32)
+    product_QC = np.empty(rows_QC.shape, dtype=np.float32)
     library: Any = faiss  # its stubs lack the function
     library.fvec_inner_products_by_idx(
-        faiss.swig_ptr(product_C),
-        faiss.swig_ptr(query_D),
+        faiss.swig_ptr(product_QC),
+        faiss.swig_ptr(query_QD),
         faiss.swig_ptr(vectors_MD),
-        faiss.swig_ptr(rows_C),
-        len(query_D),
-        1,
-        len(rows_C),
+        faiss.swig_ptr(rows_QC),
+        vectors_MD.shape[1],
+        *rows_QC.shape,
     )
-    return product_C
+    return product_QC

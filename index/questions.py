@@ -6,7 +6,7 @@ vector is easier to find the way to, as newcomers' are not (of our own graph the
 newcomers: `index/newcomers.py`). True answers are found once, by exact search.
 
 Shape key: `N` stored vectors, `Q` queries, `M` newcomers among them,
-`K` neighbors, `C` true neighbors, `D` dimensions.
+`K` neighbors, `D` dimensions.
 """
 
 import math
@@ -42,7 +42,6 @@ class Questions:
         own_Q: Row that is not to be counted, -1 for none.
         floor_Q: For each k, the score of the true k-th neighbor.
         count_Q: For each k, how many neighbors there are: k, or fewer in a small gallery.
-        near_QC: Rows of the true neighbors that were looked for, best first, -1 for none.
         population: Queries that the sample stands for: all users, and mostly a point beside each.
         are_newcomers: The index does not know the users among the queries, who alone must reach
             the target too: points beside them are easier.
@@ -52,7 +51,6 @@ class Questions:
     own_Q: Rows
     floor_Q: Mapping[int, Floats]
     count_Q: Mapping[int, Rows]
-    near_QC: Rows
     population: int
     are_newcomers: bool = False
 
@@ -73,7 +71,6 @@ class Questions:
             own_Q=self.own_Q[chosen],
             floor_Q={k: floor[chosen] for k, floor in self.floor_Q.items()},
             count_Q={k: count[chosen] for k, count in self.count_Q.items()},
-            near_QC=self.near_QC[chosen],
         )
 
     def mean_of(self, recall_Q: Recalls) -> float:
@@ -151,7 +148,6 @@ def answered(query_QD: Vectors, own_Q: Rows, found: Neighbors, population: int) 
         own_Q,
         {k: floor for k, (floor, _) in floors.items()},
         {k: count for k, (_, count) in floors.items()},
-        np.where(found.rows_QK == own_Q[:, None], -1, found.rows_QK),
         population,
     )
 

@@ -8,7 +8,7 @@ enough; how much, is learned from the queries that tune. It grows with |q - c|^2
 where neighbors are far; of its mean a share is added, for queries that happen to lie on a centroid.
 SPANN (Chen et al., NeurIPS 2021) probes lists up to a multiple of the distance to c.
 
-Shape key: `Q` queries, `P` lists to probe, `L` lists, `C` true neighbors.
+Shape key: `Q` queries, `P` lists to probe.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from index.choice import Reach
 from index.config import IndexConfig
 from index.exact import ExactIndex
 from index.ivf import InvertedFile
-from index.questions import DEPTHS, Questions
+from index.questions import Questions
 from index.tuning import Quality, quality_if_reached
 from index.vectors import Floats
 
@@ -30,31 +30,6 @@ SPARE_EFFORT = 1.5
 """Times as many lists as needed without: few queries probe them, and those find more."""
 WORTH = 0.7
 """Of the lists probed without; where more are left, it costs about what it saves."""
-
-
-def share_in_lists(index: ApproximateIndex, questions: Questions, *, probes: int) -> float:
-    """Return which share of the true neighbors lies in the lists nearest to their query.
-
-    No search of these lists alone has a higher recall, but for ties, at the depth where it is
-    lower. It costs a comparison with the centroids, and no scan.
-
-    Args:
-        index: An inverted file.
-        questions: Queries with their answers.
-        probes: Nearest lists.
-    """
-    lists = index.inner
-    assert isinstance(lists, InvertedFile)
-    is_near_QL = lists.is_among_nearest(questions.query_QD, probes)
-    entry_QC = index.entries.entry_N[questions.near_QC]
-    is_held_QC = np.take_along_axis(is_near_QL, lists.list_of_entries()[entry_QC], axis=1)
-    is_true_QC = questions.near_QC >= 0
-    place_QC = np.cumsum(is_true_QC, axis=1)
-    shares = []
-    for k in DEPTHS:
-        counted = is_true_QC & (place_QC <= k)
-        shares.append((is_held_QC & counted).sum() / max(counted.sum(), 1))
-    return float(min(shares))
 
 
 def with_least_reach(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.products import products_of_rows
-from index.vectors import Floats, Neighbors, Rows, Vectors, row_blocks
+from index.vectors import Floats, Neighbors, Rows, Vectors
 
 Number = TypeVar("Number", np.int64, np.float32)
 
@@ -37,7 +37,7 @@ class ExactScores:
     penalty_N: Floats | None
 
     def best(self, query_QD: Vectors, entry_QC: Rows, *, k: int) -> Neighbors:
-        """Return the k best of each query's candidates, best first, in bounded memory.
+        """Return the k best of each query's candidates, best first.
 
         Args:
             query_QD: Unit vectors, float32.
@@ -47,22 +47,17 @@ class ExactScores:
         num_queries, num_candidates = entry_QC.shape
         if num_queries == 1:
             return self._best_of_one(query_QD[0], entry_QC[0], k)
-        found = Neighbors(
-            np.empty((num_queries, k), np.int64), np.empty((num_queries, k), np.float32)
-        )
-        for block in row_blocks(num_queries, 4 * num_candidates * self.vectors_ND.shape[1]):
-            entry, score = entry_QC[block], self._scores(query_QD[block], entry_QC[block])
-            if k < num_candidates:
-                kept = np.argpartition(-score, k - 1, axis=1)[:, :k]
-                entry, score = _taken(entry, kept), _taken(score, kept)
-            order = np.argsort(-score, axis=1, kind="stable")
-            found.rows_QK[block], found.score_QK[block] = _taken(entry, order), _taken(score, order)
-        return found
+        entry, score = entry_QC, self._scores(query_QD, entry_QC)
+        if k < num_candidates:
+            kept = np.argpartition(-score, k - 1, axis=1)[:, :k]
+            entry, score = _taken(entry, kept), _taken(score, kept)
+        order = np.argsort(-score, axis=1, kind="stable")
+        return Neighbors(_taken(entry, order), _taken(score, order))
 
     def _best_of_one(self, query_D: Vectors, entry_C: Rows, k: int) -> Neighbors:
         """Do what `best` does, for one query in a third of the time."""
         rows_C = self.rows_E.take(entry_C)
-        score_C = products_of_rows(query_D, self.vectors_ND, rows_C)
+        score_C = products_of_rows(query_D[None], self.vectors_ND, rows_C[None])[0]
         if self.penalty_N is not None:
             score_C -= self.penalty_N.take(rows_C)
         if entry_C.min() < 0:
@@ -73,7 +68,7 @@ class ExactScores:
     def _scores(self, query_QD: Vectors, entry_QC: Rows) -> Floats:
         """Return the score of each candidate, -inf for none."""
         rows_QC = self.rows_E[entry_QC]
-        score_QC: Floats = np.einsum("qcd,qd->qc", self.vectors_ND[rows_QC], query_QD)
+        score_QC = products_of_rows(query_QD, self.vectors_ND, rows_QC)
         if self.penalty_N is not None:
             score_QC -= self.penalty_N[rows_QC]
         if (entry_QC < 0).any():

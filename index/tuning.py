@@ -218,7 +218,7 @@ class _Tuner:
         Effort doubles until it is reached, and the last doubling is bisected.
         """
         first = self.questions.part(FIRST_QUERIES)
-        aim = _mean_to_prove(self.config.recall_target, self.questions, self.config.confidence)
+        aim = mean_to_prove(self.config.recall_target, self.questions, self.config.confidence)
 
         def recall_at(effort: int) -> float:
             return first.mean_of(recall_of(self.exact, self.index, first, k=k, effort=effort))
@@ -299,7 +299,7 @@ def microseconds(index: ApproximateIndex | ExactIndex, query_QD: Vectors) -> flo
     return float(np.median(seconds)) * 1e6
 
 
-def _mean_to_prove(target: float, questions: Questions, confidence: float) -> float:
+def mean_to_prove(target: float, questions: Questions, confidence: float) -> float:
     """Return about the mean whose lower bound is the target, so that few steps remain to prove."""
     num, population = len(questions.own_Q), questions.population
     bound = lower_bound(target, num=num, population=population, confidence=confidence)

@@ -12,7 +12,7 @@ from index.config import GateConfig, IndexConfig
 from index.distinct import group_identical
 from index.exact import ExactIndex
 from index.gate import gate
-from index.ivf import REFINE, REFINE_MAX, REFINE_WIDER
+from index.ivf import REFINE, REFINE_MAX, REFINE_WIDER, InvertedFile
 from index.kinds import effort_at_10_of, reach_of
 from index.questions import Questions
 from index.tuning import FIRST_QUERIES, tune
@@ -126,16 +126,21 @@ def test_lists_must_be_proven_by_users_they_were_not_learned_from(
     assert all(questions.has_newcomers for questions in asked)
 
 
-def test_named_lists_are_tuned_though_they_cannot_hold_it() -> None:
+def test_named_lists_are_tuned_though_they_cannot_find_it() -> None:
+    """No sample of some of the users proves a recall of one."""
     vectors = unit_vectors(8_000, 48)
-    (candidate,) = choose(vectors, changed(kind="ivf_rabitq")).choice.candidates
+    config = changed(kind="ivf_rabitq", recall_target=1.0)
+    (candidate,) = choose(vectors, config).choice.candidates
     assert not candidate.reached
     assert candidate.num_queries == QUICK.tuning_queries
     assert candidate.refine > REFINE["ivf_rabitq"], "more candidates find more"
 
 
-def test_lists_that_cannot_hold_what_must_be_found_are_not_tuned() -> None:
-    """Without clusters, neighbors are in lists everywhere; a quarter of them is not enough."""
+def test_bits_that_cannot_tell_neighbors_apart_are_not_tuned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of vectors in all directions alike eight candidates a neighbor are not enough."""
+    monkeypatch.setattr("index.choosing.REFINE_MAX", 8)
     chosen = choose(unit_vectors(12_000, 48), changed(tuning_queries=1_000, recall_target=0.95))
     lists, graph = chosen.choice.candidates
     assert (lists.kind, lists.reached) == ("ivf_rabitq", False)
@@ -157,6 +162,19 @@ def test_where_bits_tell_little_more_candidates_are_scored_until_the_target_is_r
     assert candidate.reached
     assert candidate.refine is not None
     assert 2 * REFINE_WIDER < candidate.refine <= REFINE_MAX
+
+
+def test_bits_of_all_lists_are_read_where_neighbors_are_in_lists_everywhere() -> None:
+    """They take far less to read than vectors do, and than a graph takes to build."""
+    config = changed(kind="ivf_rabitq", tuning_queries=1_000, recall_target=0.95)
+    chosen = choose(unit_vectors(20_000, 24), config)
+    (candidate,) = chosen.choice.candidates
+    assert candidate.reached
+    assert chosen.approximate is not None
+    lists = chosen.approximate.inner
+    assert isinstance(lists, InvertedFile)
+    assert lists.effort_max // 2 < candidate.effort <= lists.effort_max
+    assert candidate.refine < REFINE_MAX
 
 
 def test_a_reach_is_written_read_back_and_answers_as_it_was_proven(workspace: Workspace) -> None:

@@ -215,6 +215,7 @@ def test_many_lists_are_made_in_two_levels_and_find_as_much(
     exact, entries = exact_of(vectors[:6_000], hub=True)
     queries, effort = vectors[6_000:], 12
     expected = exact.search(queries, k=10)
+    monkeypatch.setitem(ivf.LIST_SIZE_MIN, kind, 8)
     one_level = build_index(kind, exact, entries, CONFIG).with_effort(effort)
     monkeypatch.setattr(ivf, "TWO_LEVELS_FROM", 100)
     two_levels = build_index(kind, exact, entries, CONFIG).with_effort(effort)
@@ -250,7 +251,8 @@ def test_no_query_gives_no_answer(kind: LocalKind) -> None:
 
 
 @every_kind
-def test_more_effort_finds_more(kind: LocalKind) -> None:
+def test_more_effort_finds_more(kind: LocalKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ivf.LIST_SIZE_MIN, "ivf_rabitq", 8)
     vectors = unit_vectors(3_000, 32)
     exact, entries = exact_of(vectors, hub=False)
     index = build_index(kind, exact, entries, CONFIG)

@@ -10,11 +10,11 @@ from index.choice import Reach
 from index.config import IndexConfig
 from index.distinct import group_identical
 from index.exact import ExactIndex
-from index.ivf import REACHED_UP_TO, InvertedFile
+from index.ivf import InvertedFile
 from index.kinds import build_index
-from index.questions import DEPTHS, Questions, ask
-from index.reach import SPARE_EFFORT, WORTH, share_in_lists, with_least_reach
-from index.stages import FileKind
+from index.questions import Questions, ask
+from index.reach import SPARE_EFFORT, WORTH, with_least_reach
+from index.stages import REACHED_UP_TO, FileKind
 from index.tuning import quality_of, reaches, tune
 from index.vectors import Floats, Vectors
 from tests.index_fakes import clustered_vectors, uneven_clusters, unit_vectors
@@ -55,8 +55,22 @@ def test_a_reach_beyond_all_lists_finds_what_is_found_without(
     assert np.array_equal(found.score_QK, without.score_QK)
 
 
+def test_which_lists_are_probed_does_not_depend_on_how_many_neighbors_are_asked_for() -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
+    _, _, lists = lists_of(vectors, "ivf_flat")
+    narrow, queries = lists.with_effort(60).with_reach(NEAREST), unit_vectors(200, DIM, seed=9)
+    of_hundred = narrow.search_entries(queries, k=100).rows_QK
+    for k in (1, 3, 10):
+        assert np.array_equal(narrow.search_entries(queries, k=k).rows_QK, of_hundred[:, :k])
+        alone = [narrow.search_entries(query[None], k=k).rows_QK for query in queries]
+        assert np.array_equal(np.concatenate(alone), of_hundred[:, :k])
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_lists_within_reach_are_probed(kind: FileKind) -> None:
+def test_only_lists_within_reach_are_probed(
+    kind: FileKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.stages.REACHED_UP_TO", 5)
     vectors = clustered_vectors(NUM, DIM, num_clusters=40)
     _, _, lists = lists_of(vectors, kind)
     queries = vectors[:200]
@@ -70,6 +84,22 @@ def test_only_lists_within_reach_are_probed(kind: FileKind) -> None:
     assert not np.array_equal(found, of_all)
     alone = np.concatenate([narrow.search_entries(one[None], k=5).rows_QK for one in queries])
     assert np.array_equal(found, alone), "those that find too few change nothing for others"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reach", [None, NEAREST])
+def test_many_queries_are_searched_in_blocks_and_find_the_same(
+    kind: FileKind, reach: Reach | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
+    _, _, lists = lists_of(vectors, kind)
+    lists, queries = lists.with_effort(8).with_reach(reach), unit_vectors(50, DIM, seed=9)
+    at_once = lists.search_entries(queries, k=10)
+    block_of_three = 3 * lists._query_bytes(10, 8)
+    monkeypatch.setattr("index.ivf.TABLES_BYTES", block_of_three)
+    in_blocks = lists.search_entries(queries, k=10)
+    assert np.array_equal(in_blocks.rows_QK, at_once.rows_QK)
+    assert np.array_equal(in_blocks.score_QK, at_once.score_QK)
 
 
 def test_where_too_few_are_within_reach_all_lists_are_probed() -> None:
@@ -161,39 +191,3 @@ def test_where_nearest_lists_tell_little_all_of_the_effort_is_probed() -> None:
     tuned, quality = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
     assert reaches(quality, CONFIG)
     assert with_least_reach(exact, tuned, [questions], CONFIG) is None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("is_penalized", [False, True])
-def test_no_search_finds_more_than_lies_in_the_lists_probed(
-    kind: FileKind, is_penalized: bool
-) -> None:
-    vectors = clustered_vectors(NUM, DIM, num_clusters=40)
-    vectors[:300] = vectors[300]  # a crowd is one entry, in one list
-    penalty = penalties() if is_penalized else None
-    if penalty is not None:
-        penalty[:300] = penalty[300]
-    exact, index, lists = lists_of(vectors, kind, penalty)
-    questions = questions_of(exact)
-    in_all = share_in_lists(index, questions, probes=lists.effort_max)
-    assert in_all == 1.0
-    list_E = lists.list_of_entries()
-    query_QP = lists.with_effort(6).centroid_distances(questions.query_QD)
-    near_QL = lists.is_among_nearest(questions.query_QD, 6)
-    assert near_QL.sum(axis=1).tolist() == [6] * len(query_QP)
-    shares = []
-    for k in DEPTHS:
-        held = [
-            np.isin(list_E[index.entries.entry_N[rows[rows >= 0][:k]]], np.flatnonzero(near_L))
-            for rows, near_L in zip(questions.near_QC, near_QL, strict=True)
-        ]
-        shares.append(np.concatenate(held).mean())
-    share = share_in_lists(index, questions, probes=6)
-    assert share == pytest.approx(min(shares))
-    assert 0.3 < share < 0.999
-    wide = index.with_effort(6)
-    recall = quality_of(exact, wide, questions, confidence=CONFIG.confidence).recall
-    if kind == "ivf_flat":
-        assert min(recall.values()) == pytest.approx(share, abs=0.002)
-    else:
-        assert min(recall.values()) < share + 0.002

@@ -25,15 +25,16 @@ def candidates(num_queries: int, num_candidates: int, *, num_missing: int) -> Ro
 def test_products_of_rows_are_those_of_a_copy_and_lowest_where_there_is_no_row(
     is_mapped: bool, tmp_path: Path
 ) -> None:
-    vectors, query = unit_vectors(NUM, DIM), unit_vectors(1, DIM, seed=2)[0]
+    vectors, queries = unit_vectors(NUM, DIM), unit_vectors(2, DIM, seed=2)
     if is_mapped:
         np.save(tmp_path / "v.npy", vectors)
         vectors = np.asarray(np.load(tmp_path / "v.npy", mmap_mode="r"))
-    rows = np.array([5, 0, NUM - 1, -1, 5], dtype=np.int64)
-    product = products_of_rows(query, vectors, rows)
-    assert product[[0, 1, 2, 4]] == pytest.approx(vectors[[5, 0, NUM - 1, 5]] @ query, abs=1e-6)
-    assert product[3] == -np.inf
-    assert len(products_of_rows(query, vectors, rows[:0])) == 0
+    rows = np.array([[5, 0, NUM - 1, -1], [-1, 7, 7, 6]], dtype=np.int64)
+    product = products_of_rows(queries, vectors, rows)
+    expected = np.where(rows < 0, -np.inf, np.einsum("qcd,qd->qc", vectors[rows], queries))
+    assert product == pytest.approx(expected, abs=1e-6)
+    assert products_of_rows(queries, vectors, rows[:, :0]).shape == (2, 0)
+    assert products_of_rows(queries[:0], vectors, rows[:0]).shape == (0, 4)
 
 
 @pytest.mark.parametrize("is_penalized", [False, True])
