@@ -219,8 +219,7 @@ def load_build(
     ):
         raise BuildCorrupt(f"the files of {directory} do not fit together")
     entries = Entries.load(directory)
-    num_users, num_entries = manifest.num_users, manifest.num_distinct
-    if entries.shape != (num_users, num_users, num_entries, num_entries):
+    if not entries.fit(manifest.num_users, manifest.num_distinct):
         raise BuildCorrupt(f"the entries of {directory} do not fit its users")
 
     exact = {
@@ -295,7 +294,7 @@ def _write_index(
     directory: Path, build: BuildInput, users: UserTable, config: IndexConfig
 ) -> _Indexed:
     """Write the vectors, both views, the hub correction, and the approximate index if any."""
-    vectors_ND = build.vectors_ND
+    vectors_ND = np.ascontiguousarray(build.vectors_ND)
     entries = group_identical(vectors_ND).preferring(users.label_N == 1, users.num_events_N)
     entries.save(directory)
     penalty_N: Floats | None = None
@@ -367,7 +366,7 @@ def _load_array(directory: Path, name: str) -> Floats:
         raise BuildCorrupt(f"{directory / name} can't be read: {error}") from error
     if array.dtype != np.float32:
         raise BuildCorrupt(f"{directory / name} holds {array.dtype} instead of float32")
-    return np.asarray(array)
+    return np.ascontiguousarray(array)  # mapped as it is, but for one stored by columns
 
 
 def _load_approximate(

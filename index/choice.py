@@ -19,7 +19,7 @@ class Reach(BaseModel, frozen=True, extra="forbid"):
 
     ratio: float = Field(ge=1)
     gap: float = Field(ge=0)
-    far: float | None = Field(default=None, ge=0)
+    far: float | None = Field(default=None, ge=0, exclude_if=lambda far: far is None)
 
     @classmethod
     def of(cls, share: float, mean: float, *, far: float | None = None) -> "Reach":

@@ -28,6 +28,7 @@ from index.reach import with_least_reach
 from index.tuning import (
     FAR,
     FIRST_QUERIES,
+    GAIN_MIN,
     TIMED_QUERIES,
     Quality,
     mean_to_prove,
@@ -200,7 +201,7 @@ def _tuned(
     if not isinstance(built.inner, InvertedFile):
         return tune(exact, built, questions, config, effort_max=most)
     if built.inner.refine > 1:
-        built, found = _scored_enough(exact, built, questions, config, probes=most)
+        built, found = _scored_enough(exact, built, questions, config)
         if found < config.recall_target - FAR and config.kind == "auto":
             index, few = built.with_effort(most), questions.part(FIRST_QUERIES)
             return index, quality_of(exact, index, few, confidence=config.confidence)
@@ -214,24 +215,28 @@ def _tuned(
 
 
 def _scored_enough(
-    exact: ExactIndex,
-    built: ApproximateIndex,
-    questions: Questions,
-    config: IndexConfig,
-    *,
-    probes: int,
+    exact: ExactIndex, built: ApproximateIndex, questions: Questions, config: IndexConfig
 ) -> tuple[ApproximateIndex, float]:
-    """Return lists of codes with as many candidates as the target needs in all lists, or the most.
+    """Return lists of codes with as many candidates as the target needs where all lists are read.
 
-    Some of the queries tell, and the recall that they have comes with it.
+    Some of the queries tell, and the recall that they have comes with it. No more candidates are
+    taken than find more.
     """
-    few = questions.part(FIRST_QUERIES)
+    few, everywhere = questions.part(FIRST_QUERIES), built.inner
+    assert isinstance(everywhere, InvertedFile)
     aim = mean_to_prove(config.recall_target, questions, config.confidence)
+    best, most_found = built, -1.0
     while True:
+        found = min(
+            few.mean_of(recall_of(exact, built, few, k=k, effort=everywhere.effort_max))
+            for k in DEPTHS
+        )
+        if found < most_found + GAIN_MIN:
+            return best, most_found
+        best, most_found = built, found
         refine = built.inner.refine * REFINE_WIDER
-        found = min(few.mean_of(recall_of(exact, built, few, k=k, effort=probes)) for k in DEPTHS)
         if found >= aim or refine > REFINE_MAX:
-            return built, found
+            return best, most_found
         built = _refined(built, refine)
 
 

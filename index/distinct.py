@@ -104,10 +104,23 @@ class Entries:
         """E."""
         return len(self.offsets_E) - 1
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """N by either array of rows, and E by either array of entries."""
-        return len(self.rows_N), len(self.entry_N), self.num_entries, len(self.first_rows_E)
+    def fit(self, num_users: int, num_entries: int) -> bool:
+        """Tell whether these are so many entries of so many users, and name none beyond.
+
+        Rows are read as they are by what multiplies vectors where they lie.
+        """
+        wanted = (
+            (self.rows_N, num_users, num_users),
+            (self.first_rows_E, num_entries, num_users),
+            (self.entry_N, num_users, num_entries),
+            (self.offsets_E, num_entries + 1, num_users + 1),
+        )
+        return all(
+            named.dtype == np.int64
+            and len(named) == length
+            and (length == 0 or 0 <= named.min() <= named.max() < limit)
+            for named, length, limit in wanted
+        )
 
     def spread(self, value_E: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the value of each entry for every row, length N."""

@@ -52,7 +52,7 @@ REFINE_WIDER, REFINE_MAX = 4, 128
 ADD_BYTES = 32 * 2**20
 TABLES_BYTES = 32 * 2**20
 """Memory for the tables of the queries that are searched together; with more it is slower."""
-TABLE_BYTES_PER_DIM, LIST_BYTES, CANDIDATE_BYTES = 4, 16, 40
+TABLE_BYTES_PER_DIM, LIST_BYTES, CANDIDATE_BYTES = 4, 32, 40
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class InvertedFile:
             return part if penalty_N is None else _farther(part, penalty_N[rows] - penalty_min)
 
         generator = np.random.default_rng([config.seed, num_lists])
-        pool = _without(rows_E, entries, untrained)
+        pool = _without(rows_E, entries, untrained, generator)
         num_trained = min(len(pool), TRAIN_PER_LIST * num_lists)
         trained = np.sort(generator.choice(pool, num_trained, replace=False))
         with _trained(file, widened(trained), config.seed):
@@ -200,6 +200,14 @@ class InvertedFile:
         faiss.omp_set_num_threads(self.num_threads)
         return self._stages.nearest(query, self.effort)[0]
 
+    def num_probed(self, query_QD: Vectors, reach: Reach) -> Rows:
+        """Return how many lists a search with this reach scans for each query."""
+        query = self._stages.transformed(self._widened(query_QD))
+        faiss.omp_set_num_threads(self.num_threads)
+        nearest_QP = self._stages.nearest(query, self.effort)
+        num_Q: Rows = (~self._stages.is_beyond(*nearest_QP, reach)).sum(axis=1)
+        return num_Q
+
     def search_entries(self, query_QD: Vectors, *, k: int, effort: int | None = None) -> Neighbors:
         """Return about the k entries with the largest (corrected) inner product for each query.
 
@@ -242,12 +250,17 @@ class InvertedFile:
 
     def _among(self, query_QD: Vectors, wanted: int, probes: int, enough: int) -> Rows:
         """Return candidates from so many lists, and from more where these hold too few."""
-        while True:
-            params = probing(self.file_kind, probes)
-            entry_QC: Rows = self.file.search(query_QD, wanted, params=params)[1]
-            if probes == self.effort_max or (entry_QC[:, enough - 1] >= 0).all():
-                return entry_QC
+        entry_QC = self._scanned(query_QD, wanted, probes)
+        while probes < self.effort_max and (lacking := entry_QC[:, enough - 1] < 0).any():
             probes = min(2 * probes, self.effort_max)
+            entry_QC[lacking] = self._scanned(query_QD[lacking], wanted, probes)
+        return entry_QC
+
+    def _scanned(self, query_QD: Vectors, wanted: int, probes: int) -> Rows:
+        entry_QC: Rows = self.file.search(query_QD, wanted, params=probing(self.file_kind, probes))[
+            1
+        ]
+        return entry_QC
 
     def _widened(self, query_QD: Vectors) -> Vectors:
         """Return queries as wide as what is in the lists."""
@@ -302,8 +315,10 @@ def lists_bytes(kind: FileKind, num_entries: int, width: int) -> int:
     return int(num_codes * (lists.code_size + 8) + num_lists * lists.d * 4)
 
 
-def _without(rows_E: Rows, entries: Entries, left_out: Rows | None) -> Rows:
-    """Return the rows of entries but of those to be left out, half of all at most.
+def _without(
+    rows_E: Rows, entries: Entries, left_out: Rows | None, generator: np.random.Generator
+) -> Rows:
+    """Return the rows of entries but of those to be left out, half of all at most, drawn by lot.
 
     Who is drawn from a crowd of equal users stays: it finds the crowd wherever the centroids are.
     """
@@ -311,7 +326,10 @@ def _without(rows_E: Rows, entries: Entries, left_out: Rows | None) -> Rows:
         return rows_E
     out = np.unique(entries.entry_N[left_out])
     is_alone = entries.offsets_E[out + 1] - entries.offsets_E[out] == 1
-    return np.delete(rows_E, out[is_alone][: len(rows_E) // 2])
+    alone, most = out[is_alone], len(rows_E) // 2
+    if len(alone) > most:
+        alone = generator.choice(alone, most, replace=False)
+    return np.delete(rows_E, alone)
 
 
 def _num_lists(kind: FileKind, num_entries: int) -> int:

@@ -22,7 +22,6 @@ from index.exact import ExactIndex
 from index.ivf import InvertedFile
 from index.questions import Questions
 from index.tuning import Quality, quality_if_reached
-from index.vectors import Floats
 
 REACHES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Shares of the squared distance to the nearest centroid, and of its mean, that are tried."""
@@ -62,14 +61,13 @@ def with_least_reach(
     assert isinstance(lists, InvertedFile)
     spare = SPARE_EFFORT if near_share is None else 1.0
     wider = lists.with_effort(min(int(spare * lists.effort), lists.effort_max))
-    distances = [wider.centroid_distances(questions.query_QD) for questions in asked]
-    nearest_Q = distances[-1][:, 0]
+    nearest_Q = wider.centroid_distances(asked[-1].query_QD)[:, 0]
     mean_nearest = float(nearest_Q.mean())
     far = None if near_share is None else float(np.quantile(nearest_Q, near_share))
     tried = [
         reach
         for reach in (Reach.of(share, mean_nearest, far=far) for share in REACHES)
-        if _probed(distances, reach) <= WORTH * lists.effort
+        if _mean_probed(wider, asked, reach) <= WORTH * lists.effort
     ]
     low, high = 0, len(tried)
     best: tuple[ApproximateIndex, Quality] | None = None
@@ -84,13 +82,10 @@ def with_least_reach(
     return best
 
 
-def _probed(distances: Sequence[Floats], reach: Reach) -> float:
-    """Return how many lists are within reach, in the mean over whatever is asked."""
-    within = sum(
-        np.count_nonzero(distance_QP <= reach.limits(distance_QP[:, :1]))
-        for distance_QP in distances
-    )
-    return within / sum(map(len, distances))
+def _mean_probed(lists: InvertedFile, asked: Sequence[Questions], reach: Reach) -> float:
+    """Return how many lists are scanned, in the mean over whatever is asked."""
+    probed = [lists.num_probed(questions.query_QD, reach) for questions in asked]
+    return float(np.concatenate(probed).mean())
 
 
 def _quality_for_all(

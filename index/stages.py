@@ -12,7 +12,7 @@ import numpy as np
 
 from index.choice import Reach
 from index.mapped_lists import scan_of
-from index.vectors import Floats, Rows, Vectors
+from index.vectors import Flags, Floats, Rows, Vectors
 
 FileKind = Literal["ivf_flat", "ivf_sq8", "ivf_rabitq"]
 
@@ -82,11 +82,15 @@ class Stages:
                 size = self._sizes_L.take(list_QP[0, :within]).sum()
                 within = probes if size < REACHED_UP_TO else within
             return self._scan(query, k, scanning_of(kind, within), distance_QP, list_QP)
-        is_beyond_QP = distance_QP > reach.limits(distance_QP[:, :1])
+        list_QP[self.is_beyond(distance_QP, list_QP, reach)] = -1
+        return self._scan(query, k, scanning_of(kind, probes), distance_QP, list_QP)
+
+    def is_beyond(self, distance_QP: Floats, list_QP: Rows, reach: Reach) -> Flags:
+        """Tell which of the nearest lists are not scanned, of many queries."""
+        is_beyond_QP: Flags = distance_QP > reach.limits(distance_QP[:, :1])
         size_Q = np.where(is_beyond_QP, 0, self._sizes_L.take(list_QP)).sum(axis=1)
         is_beyond_QP[size_Q < REACHED_UP_TO] = False
-        list_QP[is_beyond_QP] = -1
-        return self._scan(query, k, scanning_of(kind, probes), distance_QP, list_QP)
+        return is_beyond_QP
 
     @cached_property
     def _sizes_L(self) -> Rows:

@@ -29,7 +29,7 @@ Seconds = npt.NDArray[np.float64]
 def time_queries(
     search: Search, query_QD: Vectors, k: int, *, seconds_max: float
 ) -> tuple[Ids, Facts]:
-    """Ask one query after the other, at least one; stop early when the time is up.
+    """Ask one query after the other, twenty of them at least; stop early when the time is up.
 
     Answers are copied and let go, as by a caller who has read them: kept as they are, they would
     lie between what searches take and give back, and memory would grow with each query.

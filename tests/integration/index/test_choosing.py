@@ -136,6 +136,13 @@ def test_named_lists_are_tuned_though_they_cannot_find_it() -> None:
     assert candidate.refine > REFINE["ivf_rabitq"], "more candidates find more"
 
 
+def test_no_more_candidates_are_scored_than_find_more() -> None:
+    """Bytes tell all neighbors apart; those missed are in lists that are not probed."""
+    (candidate,) = choose(unit_vectors(8_000, 48), changed(kind="ivf_sq8")).choice.candidates
+    assert not candidate.reached
+    assert candidate.refine <= REFINE["ivf_sq8"] * REFINE_WIDER
+
+
 def test_bits_that_cannot_tell_neighbors_apart_are_not_tuned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -194,6 +201,15 @@ def test_a_reach_is_written_read_back_and_answers_as_it_was_proven(workspace: Wo
         index.search(vectors[:300], k=10) for index in (chosen.approximate, build.approximate)
     )
     assert np.array_equal(near.rows_QK, again.rows_QK)
+
+
+def test_vectors_stored_by_columns_are_built_and_found(workspace: Workspace) -> None:
+    vectors = clustered_vectors(900, 16, num_clusters=20)
+    config = IndexConfig.model_validate({"kind": "ivf_flat", "hub_correction": False})
+    staged = write_build(workspace, build_input(np.asfortranarray(vectors)), config, now=NOW)
+    build = load_build(staged)
+    assert build.approximate is not None
+    assert (build.approximate.search(vectors[:50], k=1).rows_QK[:, 0] == np.arange(50)).all()
 
 
 def test_an_effort_for_ten_is_written_read_back_and_taken(workspace: Workspace) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,15 @@ def test_equal_hashes_of_different_vectors_are_told_apart(monkeypatch: pytest.Mo
     entries = group_identical(vectors)
     assert sorted(entries.rows_N.tolist()) == [0, 1, 2, 3, 4]
     assert entries.num_entries == 4
+
+
+def test_entries_that_name_nobody_or_are_of_another_type_do_not_fit() -> None:
+    entries = group_identical(unit_vectors(20, 8))
+    assert entries.fit(20, 20)
+    assert not entries.fit(21, 20)
+    assert not entries.fit(20, 19)
+    beyond, below = entries.first_rows_E.copy(), entries.rows_N.copy()
+    beyond[3], below[5] = 20, -1
+    assert not replace(entries, first_rows_E=beyond).fit(20, 20)
+    assert not replace(entries, rows_N=below).fit(20, 20)
+    assert not replace(entries, rows_N=entries.rows_N.astype(">i8")).fit(20, 20)

@@ -1,6 +1,7 @@
 """Lists within reach of a query: fewer are probed, and nearly as much is found."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from index.ivf import InvertedFile
 from index.kinds import build_index
 from index.questions import Questions, ask
 from index.reach import SPARE_EFFORT, WORTH, with_least_reach
-from index.stages import REACHED_UP_TO, FileKind
+from index.refine import ExactScores
+from index.stages import REACHED_UP_TO, FileKind, Stages
 from index.tuning import quality_of, reaches, tune
-from index.vectors import Floats, Vectors
+from index.vectors import Floats, Neighbors, Rows, Vectors
 from tests.index_fakes import clustered_vectors, uneven_clusters, unit_vectors
 
 NUM, DIM = 6_000, 32
@@ -95,11 +97,31 @@ def test_many_queries_are_searched_in_blocks_and_find_the_same(
     _, _, lists = lists_of(vectors, kind)
     lists, queries = lists.with_effort(8).with_reach(reach), unit_vectors(50, DIM, seed=9)
     at_once = lists.search_entries(queries, k=10)
-    block_of_three = 3 * lists._query_bytes(10, 8)
-    monkeypatch.setattr("index.ivf.TABLES_BYTES", block_of_three)
+    monkeypatch.setattr("index.ivf.TABLES_BYTES", 3 * lists._query_bytes(10, 8))
+    sizes: list[int] = []
+    best = ExactScores.best
+
+    def noted(scores: ExactScores, query_QD: Vectors, entry_QC: Rows, *, k: int) -> Neighbors:
+        sizes.append(len(query_QD))
+        return best(scores, query_QD, entry_QC, k=k)
+
+    monkeypatch.setattr(ExactScores, "best", noted)
     in_blocks = lists.search_entries(queries, k=10)
+    assert sizes == [3] * 16 + [2]
     assert np.array_equal(in_blocks.rows_QK, at_once.rows_QK)
     assert np.array_equal(in_blocks.score_QK, at_once.score_QK)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_query_finds_does_not_depend_on_who_asks_with_it(kind: FileKind) -> None:
+    """Where one list holds too few for some, more are probed for these alone."""
+    vectors = uneven_clusters(700, DIM, num_clusters=20)
+    _, _, lists = lists_of(vectors, kind)
+    lists, queries = lists.with_effort(1), vectors[:45]
+    found = lists.search_entries(queries, k=10)
+    for number, query in enumerate(queries):
+        alone = lists.search_entries(query[None], k=10)
+        assert np.array_equal(alone.rows_QK[0], found.rows_QK[number])
 
 
 def test_where_too_few_are_within_reach_all_lists_are_probed() -> None:
@@ -176,12 +198,53 @@ def test_the_least_reach_that_keeps_the_target_is_taken_and_holds_for_newcomers(
     assert inner.effort <= SPARE_EFFORT * tuned.inner.effort
     assert shown == quality_of(exact, reached, questions, confidence=CONFIG.confidence)
     assert reaches(shown, CONFIG)
-    distance_QP = inner.centroid_distances(newcomers)
-    num_probed = (distance_QP <= inner.reach.limits(distance_QP[:, :1])).sum(axis=1).mean()
+    num_probed = inner.num_probed(newcomers, inner.reach).mean()
     assert num_probed < 1.1 * WORTH * tuned.inner.effort
     floor_Q1 = exact.search(newcomers, k=100).score_QK[:, -1:] - 1e-5
     recall = (reached.search(newcomers, k=100).score_QK >= floor_Q1).mean()
     assert recall > CONFIG.recall_target - 0.01
+
+
+def test_lists_of_few_entries_get_no_reach_that_sends_queries_to_all_of_them() -> None:
+    """Then more lists would be scanned than without one."""
+    generator = np.random.default_rng(4)
+    centre = generator.normal(size=(100, 16))
+    drawn = centre[generator.integers(0, 100, 3_000)] + generator.normal(size=(3_000, 16)) * 0.6
+    vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    exact, index, lists = lists_of(vectors, "ivf_flat")
+    questions = questions_of(exact)
+    tuned, _ = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
+    pruned = with_least_reach(exact, tuned, [questions], CONFIG)
+    if pruned is not None:
+        inner = pruned[0].inner
+        assert isinstance(inner, InvertedFile)
+        assert inner.reach is not None
+        scanned = inner.num_probed(questions.query_QD, inner.reach).mean()
+        assert scanned <= WORTH * tuned.inner.effort
+
+
+@pytest.mark.parametrize("reach", [NEAREST, Reach(ratio=1.5, gap=0.1), Reach.of(0.5, 0.2, far=0.3)])
+def test_as_many_lists_are_scanned_as_are_counted(
+    reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = uneven_clusters(NUM, DIM, num_clusters=20)
+    _, _, lists = lists_of(vectors, "ivf_flat")
+    lists = lists.with_effort(20).with_reach(reach)
+    counted: list[int] = []
+    scan = Stages._scan
+
+    def noted(stages: Stages, query: Vectors, k: int, params: Any, *nearest: Any) -> Rows:
+        counted.append(params.nprobe if len(query) == 1 else int((nearest[1] >= 0).sum()))
+        return scan(stages, query, k, params, *nearest)
+
+    monkeypatch.setattr(Stages, "_scan", noted)
+    for query in vectors[:60]:
+        lists.search_entries(query[None], k=5)
+    num_Q = lists.num_probed(vectors[:60], reach)
+    assert counted == num_Q.tolist()
+    assert 1 < num_Q.mean() < 20
+    lists.search_entries(vectors[:60], k=5)
+    assert counted[-1] == num_Q.sum()
 
 
 def test_where_nearest_lists_tell_little_all_of_the_effort_is_probed() -> None:

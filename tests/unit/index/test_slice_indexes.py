@@ -65,9 +65,8 @@ def test_who_lives_in_the_slice_probes_fewer_lists_than_who_is_far_from_it() -> 
     assert index is not None
     assert index.reach is not None
     assert index.reach.far is not None
-    distance_QP = index.centroid_distances(queries)
-    num_probed_Q = (distance_QP <= index.reach.limits(distance_QP[:, 0])[:, None]).sum(axis=1)
-    is_far_Q = distance_QP[:, 0] > index.reach.far
+    num_probed_Q = index.num_probed(queries, index.reach)
+    is_far_Q = index.centroid_distances(queries)[:, 0] > index.reach.far
     assert is_far_Q.mean() > 0.1
     assert (num_probed_Q[is_far_Q] == index.effort).all()
     assert num_probed_Q[~is_far_Q].mean() < 0.7 * index.effort
