@@ -222,14 +222,13 @@ def _scored_enough(
     Some of the queries tell, and the recall that they have comes with it. No more candidates are
     taken than find more.
     """
-    few, everywhere = questions.part(FIRST_QUERIES), built.inner
-    assert isinstance(everywhere, InvertedFile)
+    few, lists = questions.part(FIRST_QUERIES), built.inner
+    assert isinstance(lists, InvertedFile)
     aim = mean_to_prove(config.recall_target, questions, config.confidence)
     best, most_found = built, -1.0
     while True:
         found = min(
-            few.mean_of(recall_of(exact, built, few, k=k, effort=everywhere.effort_max))
-            for k in DEPTHS
+            few.mean_of(recall_of(exact, built, few, k=k, effort=lists.effort_max)) for k in DEPTHS
         )
         if found < most_found + GAIN_MIN:
             return best, most_found

@@ -257,9 +257,9 @@ class InvertedFile:
         return entry_QC
 
     def _scanned(self, query_QD: Vectors, wanted: int, probes: int) -> Rows:
-        entry_QC: Rows = self.file.search(query_QD, wanted, params=probing(self.file_kind, probes))[
-            1
-        ]
+        """Return the best codes of so many lists, -1 where they hold fewer."""
+        params = probing(self.file_kind, probes)
+        entry_QC: Rows = self.file.search(query_QD, wanted, params=params)[1]
         return entry_QC
 
     def _widened(self, query_QD: Vectors) -> Vectors:
