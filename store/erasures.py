@@ -24,6 +24,9 @@ from store.manifests import Manifest, Part, read_manifests, remove_leftovers, wr
 from store.tables import erasures, labels
 from store.workspace import Workspace
 
+REWRITTEN = "-e"
+"""Between a part's first name and when it was rewritten last; a name that grew with every erasure
+would end at what a file may be called."""
 _IDS_PER_STATEMENT = 500
 
 
@@ -140,7 +143,7 @@ def _erase_events(workspace: Workspace, user_ids: set[str], now: datetime) -> tu
     manifests = read_manifests(workspace)
     num_events = num_files = 0
     for manifest in manifests:
-        rewritten = _without_users(workspace, manifest, erased, suffix=f"e{to_us(now)}")
+        rewritten = _without_users(workspace, manifest, erased, now_us=to_us(now))
         changed = set(manifest.parts) - set(rewritten.parts)
         if changed:
             write_manifest(workspace, rewritten)
@@ -151,7 +154,7 @@ def _erase_events(workspace: Workspace, user_ids: set[str], now: datetime) -> tu
 
 
 def _without_users(
-    workspace: Workspace, manifest: Manifest, erased: pa.Array, *, suffix: str
+    workspace: Workspace, manifest: Manifest, erased: pa.Array, *, now_us: int
 ) -> Manifest:
     parts: list[Part] = []
     for part in manifest.parts:
@@ -159,10 +162,17 @@ def _without_users(
         if not _has_users(file, erased):
             parts.append(part)
             continue
-        kept = _rewrite(file, file.with_name(f"{file.stem}-{suffix}.parquet"), erased)
+        kept = _rewrite(file, _rewritten(file, now_us), erased)
         if kept is not None:
             parts.append(replace(kept, path=str(Path(part.path).with_name(kept.path))))
     return replace(manifest, parts=tuple(parts))
+
+
+def _rewritten(file: Path, now_us: int) -> Path:
+    """Return where a part goes without some users: its first name, and a number never used yet."""
+    first, *before = file.stem.split(REWRITTEN)
+    number = max([now_us, *(int(number) + 1 for number in before)])
+    return file.with_name(f"{first}{REWRITTEN}{number}.parquet")
 
 
 def _has_users(file: Path, erased: pa.Array) -> bool:

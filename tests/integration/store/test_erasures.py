@@ -1,6 +1,7 @@
 """An erased user is gone from events and labels, and a file sent again brings nobody back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -92,6 +93,33 @@ def test_erasing_twice_is_safe(filled: Workspace, database: Database) -> None:
     assert (again.num_events, again.num_labels, again.num_files_rewritten) == (0, 0, 0)
     nothing = erase_users(filled, database, [], now=NOW)
     assert nothing.user_ids == ()
+
+
+def test_a_part_is_rewritten_as_often_as_users_ask(
+    workspace: Workspace, database: Database
+) -> None:
+    names = [f"user {number}" for number in range(20)]
+    add_events(workspace, "all", [event(name, n) for n, name in enumerate([*names, "stays"])])
+    for name in names:
+        assert erase_users(workspace, database, [name], now=NOW).num_events == 1
+    assert users(workspace) == ["stays"]
+    (part,) = workspace.lake_dir.rglob("*.parquet")
+    assert len(part.name) < 60
+
+
+def test_a_part_whose_name_grew_is_rewritten_under_a_short_one(
+    workspace: Workspace, database: Database
+) -> None:
+    add_events(workspace, "all", [event("al", 0), event("bo", 1)])
+    (manifest,) = read_manifests(workspace)
+    (part,) = manifest.parts
+    file = workspace.lake_dir / part.path
+    grown = file.with_name(file.stem + "-e1764547200000000" * 12 + ".parquet")
+    file.rename(grown)
+    moved = replace(part, path=str(grown.relative_to(workspace.lake_dir)))
+    write_manifest(workspace, replace(manifest, parts=(moved,)))
+    assert erase_users(workspace, database, ["al"], now=NOW).num_events == 1
+    assert users(workspace) == ["bo"]
 
 
 def test_a_file_sent_again_brings_nobody_back(filled: Workspace, database: Database) -> None:
