@@ -161,6 +161,12 @@ class EventLake:
                 "AS fingerprint FROM visible GROUP BY user_id ORDER BY user_id",
             )
 
+    def user_ids(self, *, as_of: datetime, cutoffs: Cutoffs | None = None) -> pa.Array:
+        """Return the ids of all users with a visible event, in no order; no attribute is read."""
+        with self._open(ViewRequest(to_us(as_of), cutoffs)) as view:
+            found = fetch_table(view.connection, "SELECT DISTINCT user_id FROM visible")
+        return found["user_id"].combine_chunks()
+
     def summary(self, *, as_of: datetime) -> LakeSummary:
         """Return how much is visible."""
         with self._open(ViewRequest(to_us(as_of))) as view:
@@ -200,9 +206,11 @@ def _until(as_of: datetime | None) -> int:
 
 
 def _selected(view: View, names: Sequence[str]) -> str:
+    """Return the SQL of columns under the names that are asked for, however they are spelled."""
+    there = {name.lower() for name in view.columns}
     values = [
-        identifier(name)
-        if name in view.columns
+        f"{identifier(name)} AS {identifier(name)}"
+        if name.lower() in there
         else f"CAST(NULL AS {VARCHAR}) AS {identifier(name)}"
         for name in names
         if name != "event_type"

@@ -2,11 +2,14 @@
 
 A view is `ts < as_of` and, per user, `ts < cutoff`. Its columns and their types come from files
 with a visible event alone, so that appending other events changes no byte of what a view returns.
+They are those of everybody's events also where only some users' are asked for, so that a user is
+read alike alone and with all others.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,7 +34,8 @@ class ViewRequest:
 
     Attributes:
         as_of_us: Only events before this time.
-        cutoffs: Only a user's events before the user's `cutoff_us`.
+        cutoffs: Only a user's events before the user's `cutoff_us`. Where not everybody's are
+            given, a kind of file whose events are all cut off may still widen a column's type.
         users: Only these users' events; None is everybody's.
     """
 
@@ -87,27 +91,53 @@ def open_view(
 def _create_view(
     engine: Connection, workspace: Workspace, request: ViewRequest, manifests: list[Manifest]
 ) -> View:
-    conditions = _register(engine, request)
+    conditions = _register_times(engine, request)
     if request.cutoffs is not None:
-        relation = _relation(workspace, manifests, {}, request.as_of_us)
-        rows = fetch_all(
-            engine, f"SELECT DISTINCT event._ingest FROM {relation} AS event {conditions}"
-        )
-        visible = {ingest for (ingest,) in rows}
-        manifests = [manifest for manifest in manifests if manifest.ingest in visible]
+        manifests = _alike_visible(engine, workspace, manifests, conditions, request.as_of_us)
     columns = unify_columns(manifest.columns for manifest in manifests)
     relation = _relation(workspace, manifests, columns, request.as_of_us)
+    conditions += _register_users(engine, request)
     engine.execute(f"CREATE TEMP VIEW visible AS SELECT * FROM {relation} AS event {conditions}")
     return View(engine, {name: kind for name, kind in columns.items() if is_input(name)})
 
 
-def _register(engine: Connection, request: ViewRequest) -> str:
-    """Hand the cutoffs and users to the engine; return the SQL that applies them to `event`."""
+def _alike_visible(
+    engine: Connection,
+    workspace: Workspace,
+    manifests: Sequence[Manifest],
+    conditions: str,
+    as_of_us: int,
+) -> list[Manifest]:
+    """Return the files whose columns are those of a file with a visible event.
+
+    They come in the order of these files, which decides how columns are spelled. Files are looked
+    into only until one of the same columns shows an event, which mostly is the first.
+    """
+    alike: dict[tuple[tuple[str, str], ...], list[Manifest]] = {}
+    for manifest in manifests:
+        alike.setdefault(tuple(manifest.columns.items()), []).append(manifest)
+    first_visible: list[tuple[int, list[Manifest]]] = []
+    for files in alike.values():
+        for manifest in files:
+            relation = _relation(workspace, [manifest], {}, as_of_us)
+            if fetch_all(engine, f"SELECT 1 FROM {relation} AS event {conditions} LIMIT 1"):
+                first_visible.append((manifest.ingest, files))
+                break
+    return [file for _, files in sorted(first_visible, key=itemgetter(0)) for file in files]
+
+
+def _register_users(engine: Connection, request: ViewRequest) -> str:
+    """Hand the chosen users to the engine; return the SQL that adds them to the conditions."""
+    if request.users is None:
+        return ""
+    chosen = pa.table({"user_id": pa.array(sorted(set(request.users)), pa.string())})
+    engine.register("chosen", chosen)
+    return " AND event.user_id IN (SELECT user_id FROM chosen)"
+
+
+def _register_times(engine: Connection, request: ViewRequest) -> str:
+    """Hand the cutoffs to the engine; return the SQL that applies all times to `event`."""
     condition = f"WHERE event.ts < make_timestamptz({request.as_of_us})"
-    if request.users is not None:
-        chosen = pa.table({"user_id": pa.array(sorted(set(request.users)), pa.string())})
-        engine.register("chosen", chosen)
-        condition += " AND event.user_id IN (SELECT user_id FROM chosen)"
     if request.cutoffs is None:
         return condition
     cutoffs = request.cutoffs.select(CUTOFF_SCHEMA.names).cast(CUTOFF_SCHEMA)

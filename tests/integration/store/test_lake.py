@@ -32,6 +32,7 @@ def test_an_empty_lake_has_nothing(workspace: Workspace) -> None:
     lake = EventLake(workspace)
     assert list(lake.batches(as_of=NOW)) == []
     assert lake.users(as_of=NOW).num_rows == 0
+    assert len(lake.user_ids(as_of=NOW)) == 0
     assert lake.users(as_of=NOW).column_names[0] == "user_id"
     assert lake.columns() == {}
     summary = lake.summary(as_of=NOW)
@@ -51,6 +52,38 @@ def test_equal_times_keep_the_order_of_files_and_rows(workspace: Workspace) -> N
     add_events(workspace, "b", [event("al", 5, n=number) for number in (9, 8)])
     add_events(workspace, "c", [event("al", 4, n=0)])
     assert [row["n"] for row in read_rows(workspace)] == [0, 3, 1, 2, 9, 8]
+
+
+def test_a_user_is_read_alike_alone_and_with_all_others(workspace: Workspace) -> None:
+    add_events(workspace, "a", [event("al", 1, Page="x", version=1.0)])
+    add_events(workspace, "b", [event("bo", 2, page="y", version="2.0b")])
+    add_events(workspace, "c", [event("cy", at(1), version=True, more=1)])
+    lake = EventLake(workspace)
+    for given in (None, cutoffs(cy=0)):  # all that the last file has is cut off
+        together = {row["user_id"]: row for row in read_rows(workspace, cutoffs=given)}
+        all_users = lake.users(as_of=NOW, cutoffs=given)
+        assert together["al"]["version"] == "1.0"
+        assert set(lake.user_ids(as_of=NOW, cutoffs=given).to_pylist()) == set(together)
+        for row, (user_id, seen) in enumerate(together.items()):
+            assert read_rows(workspace, cutoffs=given, users=[user_id]) == [seen]
+            assert lake.users(as_of=NOW, cutoffs=given, users=[user_id]) == all_users.slice(row, 1)
+
+
+def test_columns_are_found_however_a_file_spells_them(workspace: Workspace) -> None:
+    add_events(workspace, "a", [event("al", 1, Page="x")])
+    add_events(workspace, "b", [event("bo", 2, page="y")])
+    rows = read_rows(workspace, columns=["PAGE", "none"])
+    assert [(row["PAGE"], row["none"]) for row in rows] == [("x", None), ("y", None)]
+
+
+def test_columns_of_a_view_are_spelled_as_in_its_first_visible_file(workspace: Workspace) -> None:
+    add_events(workspace, "a", [event("al", at(1), Page=1)])
+    add_events(workspace, "b", [event("bo", at(2), page="y")])
+    add_events(workspace, "c", [event("cy", at(3), Page=3)])
+    lake = EventLake(workspace)
+    assert lake.columns() == {"Page": "VARCHAR"}
+    assert lake.columns(as_of=NOW, cutoffs=cutoffs(al=0)) == {"page": "VARCHAR"}
+    assert lake.columns(as_of=NOW, cutoffs=cutoffs(al=0, bo=0)) == {"Page": "BIGINT"}
 
 
 def flat(batches: list[SequenceBatch]) -> list[tuple[str, int]]:
