@@ -25,13 +25,13 @@ from api.call import Call
 from api.errors import BodyTypeRefused, Fault, InvalidInput
 from api.openapi import problem_responses
 from api.problems import invalid_input
+from api.schemas import TOO_MANY_BYTES, USER_ID_MAX
 from api.scopes import Scope as AccessScope
 from api.scopes import authenticate, authorize
+from store.tables import USER_ID_BYTES_MAX
 
 Endpoint = Callable[..., Awaitable[Any]]
 Model = TypeVar("Model", bound=BaseModel)
-
-USER_ID_MAX = 1_024
 
 
 class GuardedRoute(APIRoute):
@@ -121,6 +121,8 @@ class _Parameters:
 def _path_parameter(name: str, value: str) -> str:
     if not 1 <= len(value) <= USER_ID_MAX:
         raise InvalidInput([Fault(f"/{name}", f"must have 1 to {USER_ID_MAX} characters")])
+    if len(value.encode()) > USER_ID_BYTES_MAX:
+        raise InvalidInput([Fault(f"/{name}", TOO_MANY_BYTES)])
     if "\0" in value:  # PostgreSQL stores none, and every read is stored
         raise InvalidInput([Fault(f"/{name}", "must have no zero character")])
     return value

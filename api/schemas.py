@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Literal, NotRequired
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from index.answers import (
@@ -34,6 +36,7 @@ from index.answers import (
     members_fault,
 )
 from index.config import QUERY_EVENTS_MAX, QUERY_STRING_CHARS_MAX
+from store.tables import USER_ID_BYTES_MAX
 
 BATCH_QUERIES_MAX = 1_000
 BATCH_HITS_MAX = 100_000
@@ -54,8 +57,20 @@ MEMBERS_MEANING = (
     "`behaviors`, and `k` times `members` to be at most 10,000"
 )
 
+USER_ID_MAX = 1_024
+TOO_MANY_BYTES = f"must have at most {USER_ID_BYTES_MAX:,} bytes"
+
+
+def _check_bytes(user_id: str) -> str:
+    if len(user_id) * 4 > USER_ID_BYTES_MAX and len(user_id.encode()) > USER_ID_BYTES_MAX:
+        raise PydanticCustomError("bytes_too_many", TOO_MANY_BYTES)
+    return user_id
+
+
 UserId = Annotated[
-    str, StringConstraints(min_length=1, max_length=1_024, pattern=r"^[^\x00]*$")
+    str,
+    StringConstraints(min_length=1, max_length=USER_ID_MAX, pattern=r"^[^\x00]*$"),
+    AfterValidator(_check_bytes),
 ]  # PostgreSQL stores no zero character
 Attribute = (
     Annotated[str, StringConstraints(max_length=QUERY_STRING_CHARS_MAX)]

@@ -7,6 +7,7 @@ from store.config import IngestConfig
 from store.engine import identifier, literal
 from store.errors import ColumnsRefused
 from store.sources import Source
+from store.tables import USER_ID_BYTES_MAX
 
 REQUIRED = ("user_id", "ts", "event_type")
 EVENT_ID = "event_id"
@@ -39,11 +40,11 @@ def judge_events(source: Source, config: IngestConfig, *, latest_us: int) -> Eve
         ColumnsRefused: If ids or times are of a type that can't be meant.
     """
     columns = {name: source.types[name] for name in attributes(source.types, required=KNOWN)}
-    values = ["_row", _id_value("user_id", source), _id_value("event_type", source)]
+    values = ["_row", id_value("user_id", source), id_value("event_type", source)]
     values += [f"{time_value('ts', source)} AS ts"]
     values += [f"{_time_text(source.types['ts'])} AS _ts_text"]
     if EVENT_ID in source.types:
-        values.append(_id_value(EVENT_ID, source))
+        values.append(id_value(EVENT_ID, source))
         columns = {EVENT_ID: VARCHAR, **columns}
     values += [identifier(name) for name in columns if name != EVENT_ID]
     parsed = f"SELECT {', '.join(values)} FROM ({source.sql})"
@@ -51,7 +52,12 @@ def judge_events(source: Source, config: IngestConfig, *, latest_us: int) -> Eve
     return EventRows(f"SELECT *, {reason} AS _reason FROM ({parsed})", columns)
 
 
-def _id_value(name: str, source: Source) -> str:
+def id_value(name: str, source: Source) -> str:
+    """Return the SQL of an id as text, exactly as it is written; null where it is empty.
+
+    Raises:
+        ColumnsRefused: If the type can't be an id: 123 in a column of floats would be 123.0.
+    """
     kind = source.types[name]
     if not kind.startswith((*_ID_TYPES, *_ID_TYPES_MORE)) or kind.endswith("]"):
         raise ColumnsRefused(f"{source.file}: {name} is of type {kind}; write it as a string")
@@ -102,8 +108,7 @@ def _time_text(kind: str) -> str:
 def _reason(columns: dict[str, str], config: IngestConfig, latest_us: int) -> str:
     shown = "left(_ts_text, 40)"
     cases = [
-        "WHEN user_id IS NULL OR trim(user_id) = '' THEN 'user_id is missing'",
-        _too_long("user_id", config.id_chars_max),
+        *user_id_reasons(config),
         "WHEN event_type IS NULL OR trim(event_type) = '' THEN 'event_type is missing'",
         _too_long("event_type", config.id_chars_max),
         "WHEN ts IS NULL AND (_ts_text IS NULL OR trim(_ts_text) = '') THEN 'ts is missing'",
@@ -116,6 +121,17 @@ def _reason(columns: dict[str, str], config: IngestConfig, latest_us: int) -> st
             limit = config.id_chars_max if name == EVENT_ID else config.string_chars_max
             cases.append(_too_long(name, limit))
     return f"CASE {' '.join(cases)} END"
+
+
+def user_id_reasons(config: IngestConfig) -> list[str]:
+    """Return the cases in which a `user_id` can't be kept; who is kept can be asked for."""
+    too_many_bytes = literal(f"user_id is longer than {USER_ID_BYTES_MAX} bytes")
+    return [
+        "WHEN user_id IS NULL OR trim(user_id) = '' THEN 'user_id is missing'",
+        "WHEN contains(user_id, chr(0)) THEN 'user_id has a zero character'",
+        _too_long("user_id", config.id_chars_max),
+        f"WHEN strlen(user_id) > {USER_ID_BYTES_MAX} THEN {too_many_bytes}",
+    ]
 
 
 def _too_long(name: str, chars_max: int) -> str:

@@ -3,7 +3,7 @@
 from store.columns import VARCHAR, attributes
 from store.config import IngestConfig
 from store.engine import identifier, literal
-from store.event_rows import time_value
+from store.event_rows import id_value, time_value, user_id_reasons
 from store.sources import Source
 
 REQUIRED = ("user_id", "label")
@@ -22,9 +22,9 @@ def judge_labels(source: Source, config: IngestConfig, *, latest_us: int) -> str
     columns that are not ours).
 
     Raises:
-        ColumnsRefused: If a time column is of a type that can't be a time.
+        ColumnsRefused: If a column is of a type that can't be an id, or a time.
     """
-    values = ["_row", f"{_text('user_id', source)} AS user_id", f"{_label(source)}"]
+    values = ["_row", id_value("user_id", source), f"{_label(source)}"]
     values += [f"{_text(name, source)} AS {identifier(name)}" for name in TEXTS]
     for name in TIMES:
         values += [
@@ -68,8 +68,7 @@ def _extra(source: Source) -> str:
 
 def _reason(config: IngestConfig, latest_us: int) -> str:
     cases = [
-        "WHEN user_id IS NULL THEN 'user_id is missing'",
-        _too_long("user_id", config.id_chars_max),
+        *user_id_reasons(config),
         "WHEN label_text IS NOT NULL AND label IS NULL "
         "THEN 'label is neither 1, 0 nor empty: ' || left(label_text, 40)",
     ]

@@ -20,6 +20,9 @@ metadata = MetaData(
     }
 )
 
+USER_ID_BYTES_MAX = 2_600
+"""In UTF-8; a row of an index of PostgreSQL's takes 2,704 bytes."""
+
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 labels = Table(

@@ -20,8 +20,10 @@ from store.lake import EventLake
 from store.workspace import Workspace
 from tests.integration.store.files import (
     NOW,
+    add_labels,
     event,
     ingest,
+    labels_as_of,
     read_rows,
     rejects,
     write_csv,
@@ -105,6 +107,26 @@ def test_ids_of_an_impossible_type_are_refused(
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(ColumnsRefused, match=r"user_id is of type .*; write it as a string"):
         ingest(workspace, tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("write", "name"), [(write_parquet, "a.parquet"), (write_jsonl, "a.jsonl")]
+)
+def test_who_could_never_be_asked_for_is_rejected(
+    workspace: Workspace, tmp_path: Path, write: Callable[..., Path], name: str
+) -> None:
+    """The database of the audit and of erasures holds no such id."""
+    bad = [
+        ("a\0b", "user_id has a zero character"),
+        ("漢" * 900, "user_id is longer than 2600 bytes"),
+    ]
+    kept = ["漢" * 866, " spaces stay ", "x" * 1024]
+    rows = [event(user_id, 1) for user_id in [*(user_id for user_id, _ in bad), *kept]]
+    report = ingest(workspace, write(tmp_path / name, rows))
+    assert [line.partition(",")[2] for line in rejects(report)] == [reason for _, reason in bad]
+    assert [row["user_id"] for row in read_rows(workspace)] == sorted(kept)
+    add_labels(workspace, "labels", [{"user_id": row["user_id"], "label": 1} for row in rows])
+    assert labels_as_of(workspace, NOW).table["user_id"].to_pylist() == sorted(kept)
 
 
 BAD_ROWS: list[tuple[dict[str, Any], str]] = [

@@ -236,6 +236,29 @@ def test_a_user_id_with_a_zero_byte_is_422_on_every_way(client: TestClient, user
     assert pointers(answer) == ["/user_id"]
 
 
+@pytest.mark.parametrize("num_chars", [866, 867])
+def test_a_user_id_has_so_many_bytes_at_most_on_every_way(
+    client: TestClient, num_chars: int
+) -> None:
+    user_id = "漢" * num_chars
+    answers = [
+        query(client, query={"user_id": user_id}),
+        client.post("/v1/risk:batch", json={"user_ids": [user_id]}),
+        client.get(f"/v1/users/{user_id}/neighbors"),
+    ]
+    if num_chars * 3 <= 2_600:
+        assert [answer.status_code for answer in answers] == [404, 200, 404]
+    else:
+        assert [pointers(answer) for answer in answers] == [
+            ["/query/user_id"],
+            ["/user_ids/0"],
+            ["/user_id"],
+        ]
+        assert {problem(answer)["errors"][0]["detail"] for answer in answers} == {
+            "must have at most 2,600 bytes"
+        }
+
+
 def test_a_thousand_faults_are_not_all_told(client: TestClient) -> None:
     answer = query(client, query={"vector": ["x"] * 1_000, "space_id": "s"})
 
