@@ -10,7 +10,7 @@ from jobs.session import Session, with_session
 from jobs.terminal import progress_bars, table
 
 if TYPE_CHECKING:
-    from store.reports import IngestReport
+    from store.reports import FileReport, IngestReport
 
 ingest = typer.Typer(
     name="ingest", help="Validate and append events or labels.", no_args_is_help=True
@@ -45,7 +45,7 @@ def ingest_labels_command(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV(.gz) or Parquet.")],
 ) -> None:
-    """Append a file of labels; a label that is there already changes nothing."""
+    """Append a file of labels; one that is there already is revoked by its `revoked_at` alone."""
     from store.label_ingest import ingest_labels
 
     report = ingest_labels(session.workspace, file, session.settings.ingest, now=datetime.now(UTC))
@@ -62,8 +62,19 @@ def _lines(report: "IngestReport") -> list[str]:
             file.num_rejected,
             file.num_duplicates,
             file.num_erased,
-            "ingested before" if file.already_ingested else file.rejects_file or "",
+            _remark(file),
         ]
         for file in report.files
     ]
     return table(header, rows)
+
+
+def _remark(file: "FileReport") -> str:
+    if file.already_ingested:
+        return "ingested before"
+    remarks = [file.rejects_file] if file.rejects_file else []
+    if file.num_ended:
+        remarks.append(f"{file.num_ended:,} labels revoked")
+    if file.num_kept_revoked:
+        remarks.append(f"{file.num_kept_revoked:,} came revoked and end no other label")
+    return "; ".join(remarks)

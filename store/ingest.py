@@ -12,7 +12,6 @@ from store.clock import to_us
 from store.columns import BIGINT, BOOLEAN, DOUBLE, TIMESTAMP, VARCHAR
 from store.config import IngestConfig
 from store.dropped import CREATE_DROPPED, drop_duplicates, drop_erased
-from store.durable import sha256_file
 from store.engine import (
     Connection,
     first_line,
@@ -35,7 +34,7 @@ from store.manifests import (
 from store.parts import write_parts
 from store.refusal import check_rejects
 from store.reports import FileReport, IngestReport
-from store.sources import SourceOptions, open_source
+from store.sources import SourceFile, SourceOptions, open_source
 from store.workspace import Workspace
 
 Progress = Callable[[str, int, int], None]
@@ -90,28 +89,6 @@ def _silent(file: str, num_done: int, num_rows: int) -> None:
 
 
 @dataclass(frozen=True)
-class _SourceFile:
-    """A file, the hash of its content, and what tells that it was written to since."""
-
-    path: Path
-    sha256: str
-    modified_ns: int
-    num_bytes: int
-
-    @classmethod
-    def read(cls, path: Path) -> "_SourceFile":
-        if not path.is_file():
-            raise FileUnreadable(f"{path} does not exist or is not a file")
-        status = path.stat()
-        return cls(path, sha256_file(path), status.st_mtime_ns, status.st_size)
-
-    def check_unchanged(self) -> None:
-        status = self.path.stat()
-        if (status.st_mtime_ns, status.st_size) != (self.modified_ns, self.num_bytes):
-            raise FileUnreadable(f"{self.path} was written to while it was read; send it again")
-
-
-@dataclass(frozen=True)
 class _EventIngest:
     workspace: Workspace
     config: IngestConfig
@@ -121,7 +98,7 @@ class _EventIngest:
 
     def add(self, path: Path) -> FileReport:
         """Ingest one file unless its content is there already."""
-        file = _SourceFile.read(path)
+        file = SourceFile.read(path)
         manifests = read_manifests(self.workspace)
         if any(manifest.sha256 == file.sha256 for manifest in manifests):
             return FileReport(str(path), file.sha256, already_ingested=True)
@@ -131,7 +108,7 @@ class _EventIngest:
             remove_leftovers(self.workspace, read_manifests(self.workspace))
             raise
 
-    def _add_new(self, file: _SourceFile, manifests: list[Manifest]) -> FileReport:
+    def _add_new(self, file: SourceFile, manifests: list[Manifest]) -> FileReport:
         with query_engine(
             self.workspace,
             memory_limit_mb=self.config.memory_limit_mb,
@@ -148,7 +125,7 @@ class _EventIngest:
         self,
         connection: Connection,
         scratch: Path,
-        file: _SourceFile,
+        file: SourceFile,
         manifests: list[Manifest],
     ) -> FileReport:
         options = SourceOptions(REQUIRED, KNOWN, self.config)

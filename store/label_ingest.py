@@ -11,7 +11,6 @@ from sqlalchemy import select
 from store.clock import to_us
 from store.config import IngestConfig
 from store.database import Database
-from store.durable import sha256_file
 from store.engine import Connection, first_line, query_engine, stream_batches
 from store.erasures import erased_as_of
 from store.errors import FileUnreadable
@@ -19,7 +18,7 @@ from store.label_rows import KNOWN, REQUIRED, judge_labels
 from store.labels import Label, LabelStore
 from store.refusal import Rejects, check_rejects
 from store.reports import FileReport, IngestReport
-from store.sources import SourceOptions, open_source
+from store.sources import SourceFile, SourceOptions, open_source
 from store.tables import label_files, labels
 from store.workspace import Workspace
 
@@ -42,15 +41,14 @@ def ingest_labels(
         ColumnsRefused: If its columns can't be used.
         IngestRefused: If too large a share of its rows was rejected.
     """
-    if not file.is_file():
-        raise FileUnreadable(f"{file} does not exist or is not a file")
+    source_file = SourceFile.read(file)
     database = Database(workspace.ops_url)
     try:
         database.migrate()
-        sha256 = sha256_file(file)
-        if _is_known(database, sha256):
-            return IngestReport((FileReport(str(file), sha256, already_ingested=True),))
-        return IngestReport((_add_file(workspace, database, file, sha256, config, now),))
+        if _is_known(database, source_file.sha256):
+            known = FileReport(str(file), source_file.sha256, already_ingested=True)
+            return IngestReport((known,))
+        return IngestReport((_add_file(workspace, database, source_file, config, now),))
     finally:
         database.close()
 
@@ -64,8 +62,7 @@ def _is_known(database: Database, sha256: str) -> bool:
 def _add_file(
     workspace: Workspace,
     database: Database,
-    file: Path,
-    sha256: str,
+    file: SourceFile,
     config: IngestConfig,
     now: datetime,
 ) -> FileReport:
@@ -74,29 +71,30 @@ def _add_file(
         workspace, memory_limit_mb=config.memory_limit_mb, threads=config.threads
     ) as (connection, scratch):
         try:
-            source = open_source(connection, file, scratch, SourceOptions(REQUIRED, KNOWN, config))
+            source = open_source(
+                connection, file.path, scratch, SourceOptions(REQUIRED, KNOWN, config)
+            )
             sql = judge_labels(source, config, latest_us=latest_us)
             connection.execute(f"CREATE TEMP VIEW judged AS {sql}")
             rejects = check_rejects(
                 connection,
                 source,
-                file=file,
-                sha256=sha256,
+                file=file.path,
+                sha256=file.sha256,
                 workspace=workspace,
                 share_max=config.rejects_share_max,
             )
-            return _store(connection, database, file, sha256, rejects, now)
+            return _store(connection, database, file, rejects, now)
         except (duckdb.OutOfMemoryException, duckdb.IOException):
             raise
         except duckdb.Error as error:
-            raise FileUnreadable(f"{file} is damaged: {first_line(error)}") from error
+            raise FileUnreadable(f"{file.path} is damaged: {first_line(error)}") from error
 
 
 def _store(
     engine: Connection,
     database: Database,
-    file: Path,
-    sha256: str,
+    file: SourceFile,
     rejects: Rejects,
     now: datetime,
 ) -> FileReport:
@@ -104,20 +102,24 @@ def _store(
     with database.begin() as connection:
         database.write_alone(connection, labels)
         kept = _KeptLabels(engine, erased_as_of(connection))  # who is erased from here on waits
-        num_added = LabelStore(database).add_all(connection, kept.read(), now=now)
+        added = LabelStore(database).add_all(connection, kept.read(), now=now)
+        num_others = rejects.num_rejected + kept.num_erased + added.num_new
+        file.check_unchanged()
         report = FileReport(
-            file=str(file),
-            sha256=sha256,
+            file=str(file.path),
+            sha256=file.sha256,
             num_rows=rejects.num_rows,
-            num_kept=num_added,
+            num_kept=added.num_new,
             num_rejected=rejects.num_rejected,
-            num_duplicates=rejects.num_rows - rejects.num_rejected - kept.num_erased - num_added,
+            num_duplicates=rejects.num_rows - num_others,
             num_erased=kept.num_erased,
+            num_ended=added.num_ended,
+            num_kept_revoked=added.num_new_revoked,
             rejects_file=rejects.rejects_file,
         )
         row = {
-            "sha256": sha256,
-            "file": file.name,
+            "sha256": file.sha256,
+            "file": file.path.name,
             "counts": json.dumps(report.counts()),
             "ingested_at_us": to_us(now),
         }

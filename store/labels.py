@@ -128,16 +128,34 @@ class LabelView:
         return chosen.rename_columns(CUTOFF_SCHEMA.names)
 
 
+@dataclass(frozen=True)
+class AddedLabels:
+    """What became of labels that were handed in.
+
+    Attributes:
+        num_new: Labels that were not there.
+        num_new_revoked: Those of them that came revoked, and so end no other.
+        num_ended: Labels that were there, and are revoked by what was handed in.
+    """
+
+    num_new: int
+    num_new_revoked: int
+    num_ended: int
+
+
 class LabelStore:
     """Labels in the operational database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add_all(self, connection: Connection, added: Iterable[Label], *, now: datetime) -> int:
-        """Add labels within a transaction and return how many are new.
+    def add_all(
+        self, connection: Connection, added: Iterable[Label], *, now: datetime
+    ) -> AddedLabels:
+        """Add labels within a transaction.
 
-        A label that is there already is not added again, but takes on a revocation.
+        A label that is there already is not added again, but takes on a revocation. What is
+        revoked stays so: a list that is sent every night may not know of it.
         """
         statement = self._database.insert(labels)
         statement = statement.on_conflict_do_update(
@@ -156,10 +174,17 @@ class LabelStore:
                 ),
             },
         )
-        before = _count(connection)
+        last_id = connection.execute(select(func.coalesce(func.max(labels.c.id), 0))).scalar_one()
+        num_revoked = _num_revoked(connection, true())
         for chunk in _chunks(added):
             connection.execute(statement, [_to_row(label, now) for label in chunk])
-        return _count(connection) - before
+        is_new = labels.c.id > last_id
+        num_new_revoked = _num_revoked(connection, is_new)
+        return AddedLabels(
+            int(connection.execute(select(func.count()).where(is_new)).scalar_one()),
+            num_new_revoked,
+            _num_revoked(connection, true()) - num_new_revoked - num_revoked,
+        )
 
     def as_of(self, as_of: datetime, *, users: Sequence[str] | None = None) -> LabelView:
         """Return the labels known before a time and not revoked by then, of all or some users."""
@@ -231,8 +256,9 @@ class LabelStore:
         return pa.table(arrays, schema=_WRITTEN)
 
 
-def _count(connection: Connection) -> int:
-    return int(connection.execute(select(func.count()).select_from(labels)).scalar_one())
+def _num_revoked(connection: Connection, condition: ColumnElement[bool]) -> int:
+    query = select(func.count(labels.c.revoked_at_us)).where(condition)
+    return int(connection.execute(query).scalar_one())
 
 
 def _to_row(label: Label, now: datetime) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file's rows; `num_rows` is the sum of the four other counts.
+    """What became of one file's rows; those kept, rejected, duplicate and erased are `num_rows`.
 
     Attributes:
         file: The file's path as given.
@@ -16,6 +16,9 @@ class FileReport:
         num_rejected: Rows that could not be used.
         num_duplicates: Rows that were there already.
         num_erased: Rows of erased users, left out.
+        num_ended: Of the duplicates, labels that the file revokes.
+        num_kept_revoked: Of those kept, labels that came revoked: they end no other. Where they
+            were meant to, something in the row is not as in the label's.
         already_ingested: Whether the same content was ingested before; then nothing was done.
         rejects_file: Line numbers and reasons of the rejected rows.
     """
@@ -27,6 +30,8 @@ class FileReport:
     num_rejected: int = 0
     num_duplicates: int = 0
     num_erased: int = 0
+    num_ended: int = 0
+    num_kept_revoked: int = 0
     already_ingested: bool = False
     rejects_file: str | None = None
 

@@ -26,6 +26,7 @@ from store.columns import (
 )
 from store.config import IngestConfig
 from store.csv_rows import parse_header, parse_rows
+from store.durable import sha256_file
 from store.engine import (
     Connection,
     fetch_all,
@@ -41,6 +42,38 @@ from store.text_lines import Lines, read_lines
 _INTEGER = r"-?(0|[1-9][0-9]{0,17})"
 _NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?"
 _STAGED_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file, the hash of its content, and what tells that it was written to since."""
+
+    path: Path
+    sha256: str
+    modified_ns: int
+    num_bytes: int
+
+    @classmethod
+    def read(cls, path: Path) -> "SourceFile":
+        """Hash a file.
+
+        Raises:
+            FileUnreadable: If there is none.
+        """
+        if not path.is_file():
+            raise FileUnreadable(f"{path} does not exist or is not a file")
+        status = path.stat()
+        return cls(path, sha256_file(path), status.st_mtime_ns, status.st_size)
+
+    def check_unchanged(self) -> None:
+        """Refuse what was read of a file that was written to meanwhile.
+
+        Raises:
+            FileUnreadable: If it was.
+        """
+        status = self.path.stat()
+        if (status.st_mtime_ns, status.st_size) != (self.modified_ns, self.num_bytes):
+            raise FileUnreadable(f"{self.path} was written to while it was read; send it again")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from store.clock import to_us
 from store.config import IngestConfig
 from store.errors import ColumnsRefused, FileUnreadable, IngestRefused
 from store.label_ingest import ingest_labels
+from store.labels import AddedLabels, LabelStore
 from store.workspace import Workspace
 from tests.integration.store.files import (
     LENIENT,
@@ -120,6 +121,15 @@ def test_bad_rows_are_rejected_with_their_line(workspace: Workspace, tmp_path: P
     assert in_force(workspace) == {"ok": {"label": 1}}
 
 
+def test_ids_are_those_of_the_events_or_refused(workspace: Workspace, tmp_path: Path) -> None:
+    """What a data frame makes of ids with gaps, 123.0, would be the label of nobody."""
+    add_labels(workspace, "a", [label("bob ", 1), label("bob", 0)])
+    assert in_force(workspace) == {"bob ": {"label": 1}, "bob": {"label": 0}}
+    pq.write_table(pa.table({"user_id": [123.0, None], "label": [1, 1]}), tmp_path / "f.parquet")
+    with pytest.raises(ColumnsRefused, match="user_id is of type DOUBLE; write it as a string"):
+        ingest_labels(workspace, tmp_path / "f.parquet", LENIENT, now=NOW)
+
+
 def test_too_many_bad_rows_keep_nothing(workspace: Workspace, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "labels.csv", [label("al", "1"), label("bo", "maybe")])
     with pytest.raises(IngestRefused, match="1 of 2 rows rejected"):
@@ -166,13 +176,46 @@ def test_a_later_file_may_revoke(workspace: Workspace) -> None:
     revoked = BAN + 5 * A_DAY
     report = add_labels(workspace, "b", [row | {"revoked_at": revoked.isoformat()}])
     assert (report.num_kept, report.num_duplicates) == (0, 1)
+    assert (report.num_ended, report.num_kept_revoked) == (1, 0)
     before, after = revoked - A_DAY, revoked
     assert in_force(workspace, before)["al"]["label"] == 1
     assert labels_as_of(workspace, before).cutoffs().num_rows == 1
     assert in_force(workspace, after)["al"] == {"label": 0}
     assert labels_as_of(workspace, after).cutoffs().num_rows == 0
-    add_labels(workspace, "c", [row | {"revoked_at": (revoked + A_DAY).isoformat()}])
+    report = add_labels(workspace, "c", [row | {"revoked_at": (revoked + A_DAY).isoformat()}])
+    assert (report.num_ended, report.num_kept_revoked) == (0, 0)
     assert in_force(workspace, after)["al"] == {"label": 0}
+    add_labels(workspace, "d", [row, label("bo", 1)])  # a list that knows of no revocation
+    assert in_force(workspace, after) == {"al": {"label": 0}, "bo": {"label": 1}}
+
+
+def test_a_revocation_of_no_label_is_told(workspace: Workspace) -> None:
+    row = label("al", 1, policy="spam", reason="by hand")
+    add_labels(workspace, "a", [row])
+    ended = {"revoked_at": (BAN + A_DAY).isoformat()}
+    report = add_labels(workspace, "b", [label("al", 1, policy="spam") | ended, label("bo", 0)])
+    assert (report.num_kept, report.num_ended, report.num_kept_revoked) == (2, 0, 1)
+    assert in_force(workspace)["al"] == {"label": 1, "policy": "spam", "reason": "by hand"}
+
+
+def test_a_file_written_to_while_it_is_read_adds_nothing(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_csv(tmp_path / "labels.csv", [label("al", "1")])
+    add_all = LabelStore.add_all
+
+    def add_all_of_a_growing_file(*arguments: Any, **named: Any) -> AddedLabels:
+        with file.open("a") as growing:
+            growing.write("bo,1\n")
+        return add_all(*arguments, **named)
+
+    monkeypatch.setattr(LabelStore, "add_all", add_all_of_a_growing_file)
+    with pytest.raises(FileUnreadable, match="was written to while it was read"):
+        ingest_labels(workspace, file, IngestConfig(), now=NOW)
+    assert in_force(workspace) == {}
+    monkeypatch.undo()
+    ingest_labels(workspace, file, IngestConfig(), now=NOW)
+    assert set(in_force(workspace)) == {"al", "bo"}
 
 
 def test_a_violator_label_wins_then_the_latest_known(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ from store.clock import to_us
 from store.database import Database
 from store.erasures import erase_users
 from store.label_ingest import ingest_labels
-from store.labels import Label, LabelStore
+from store.labels import AddedLabels, Label, LabelStore
 from store.workspace import Workspace
 from tests.integration.store.files import LENIENT, NOW, write_jsonl
 from tests.postgres_servers import PostgresServer
@@ -109,12 +109,12 @@ def test_who_is_erased_while_a_file_is_ingested_has_no_label_after_it(
     )
     add_all = LabelStore.add_all
 
-    def add_all_and_be_slow(*arguments: Any, **named: Any) -> int:
-        num_added = add_all(*arguments, **named)
+    def add_all_and_be_slow(*arguments: Any, **named: Any) -> AddedLabels:
+        added = add_all(*arguments, **named)
         erasing.start()
         erasing.join(1)
         assert erasing.is_alive(), "it waits until the file's labels are there to be erased"
-        return num_added
+        return added
 
     monkeypatch.setattr(LabelStore, "add_all", add_all_and_be_slow)
     ingest_labels(workspace, file, LENIENT, now=NOW)

@@ -33,7 +33,7 @@ def test_an_empty_view_has_the_columns_of_a_full_one(database: Database) -> None
     store = LabelStore(database)
     empty = store.as_of(NOW)
     with database.begin() as connection:
-        assert store.add_all(connection, [Label("al", 1, occurred_at_us=5)], now=NOW) == 1
+        assert store.add_all(connection, [Label("al", 1, occurred_at_us=5)], now=NOW).num_new == 1
     full = store.as_of(NOW)
     assert empty.table.schema == full.table.schema
     assert empty.cutoffs().schema == full.cutoffs().schema
