@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from index.delta import SEEN_SCHEMA, ChangedUsers
 from index.live import LiveService
+from index.overlay import LABEL_COLUMNS, LabelOverlay, same_labels
 from index.population import Population
 from index.service import Clock, LookalikeService, utc_now
 from store.database import Database
-from store.labels import LabelStore
+from store.labels import LabelStore, LabelView
 from store.lake import EventLake
 from store.manifests import last_ingest_before
 from store.sequences import SequenceBatch
@@ -59,6 +60,7 @@ class Arrivals:
         self._after: datetime | None = None
         self._labels_seen: pa.Table | None = None
         self._waiting: list[str] = []
+        self._hidden: list[str] = []
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -76,11 +78,12 @@ class Arrivals:
         service, now = self._live.current(), self._clock()
         lake = EventLake(self._workspace, memory_limit_mb=MEMORY_LIMIT_MB, threads=1).pinned()
         self._look(service, lake, now)
-        if not self._waiting:
+        if not self._waiting and not self._hidden:
             return 0
-        chosen = self._waiting[:USERS_PER_POLL]
+        chosen = [*self._waiting, *self._hidden][:USERS_PER_POLL]
         left_out_before = self._live.status().num_left_out
         num_served = self._serve(service, lake, chosen, now)
+        self._hidden = self._hidden[max(0, USERS_PER_POLL - len(self._waiting)) :]
         self._waiting = self._waiting[USERS_PER_POLL:]
         num_left_out = self._live.status().num_left_out
         if num_left_out > left_out_before:
@@ -95,7 +98,8 @@ class Arrivals:
             published_before = service.created_at - CLOCKS_APART_MAX
             self._after_ingest = last_ingest_before(self._workspace, published_before)
             self._after = service.data_as_of
-            self._build_id, self._waiting, self._labels_seen = service.build_id, [], None
+            self._build_id, self._labels_seen = service.build_id, None
+            self._waiting, self._hidden = [], []
         assert self._after is not None
         arrived = lake.arrived(as_of=now, after_ingest=self._after_ingest, after=self._after)
         overlay, delta = service.population.overlay, service.population.delta
@@ -103,8 +107,11 @@ class Arrivals:
             labelled = overlay.changes["user_id"].to_pylist()
             arrived += overlay.users.ids.to_pylist()
             arrived += [name for name in labelled if name in delta.slot_of or name in delta.gone]
+            self._hidden += _relabelled_strangers(overlay, self._labels_seen)
         if arrived:
             self._waiting = sorted({*self._waiting, *arrived})
+        if self._hidden:  # after those who came: mostly there is nothing to be seen of them
+            self._hidden = sorted({*self._hidden}.difference(self._waiting))
         self._labels_seen = overlay.changes
         self._after_ingest, self._after = lake.last_ingest(), now
 
@@ -115,7 +122,8 @@ class Arrivals:
 
         Nobody is embedded for whom there is no room; who is served beside the build always has.
         """
-        cutoffs = self._labels.as_of(now, users=chosen).cutoffs()
+        labels = self._labels.as_of(now, users=chosen)
+        cutoffs = labels.cutoffs()
         users = lake.users(as_of=now, cutoffs=cutoffs, users=chosen)
         population = service.population
         gone = _without_events(population, chosen, users)
@@ -124,7 +132,7 @@ class Arrivals:
             self._live.apply(
                 ChangedUsers(SEEN_SCHEMA.empty_table(), nobody, service.space_id, now, gone)
             )
-        changed = _changed(population, users)
+        changed = _labelled(_changed(population, users), labels)
         admitted = self._live.admit(changed["user_id"].to_pylist())
         num_served = len(gone)
         for batch in _batches(service, lake, admitted, cutoffs, now):
@@ -164,6 +172,33 @@ def _changed(population: Population, users: pa.Table) -> pa.Table:
     served = population.fingerprints_of(rows[is_known])
     differs[is_known] = served != users["fingerprint"].to_numpy()[is_known]
     return users.filter(pa.array(differs)).combine_chunks()
+
+
+def _labelled(users: pa.Table, labels: LabelView) -> pa.Table:
+    """Return users with their labels of now."""
+    labelled = labels.table["user_id"].combine_chunks()
+    place = pc.index_in(users["user_id"].cast(pa.string()), value_set=labelled)
+    known = labels.table.take(place)
+    for name in LABEL_COLUMNS:
+        users = users.append_column(name, known[name])
+    return users.combine_chunks()
+
+
+def _relabelled_strangers(overlay: LabelOverlay, seen: pa.Table | None) -> list[str]:
+    """Return whom the build does not hold and whose label is another than the last time.
+
+    A label that no longer counts may have hidden all events of a user.
+    """
+    changes = overlay.changes
+    rows = [overlay.row_of[user_id] for user_id in changes["user_id"].to_pylist()]
+    is_stranger = np.array(rows, dtype=np.int64) < 0
+    strangers = changes.filter(pa.array(is_stranger)).combine_chunks()
+    if seen is not None:
+        place = pc.index_in(strangers["user_id"], value_set=seen["user_id"].combine_chunks())
+        before = same_labels(seen.take(place), strangers) & pc.is_valid(place).to_numpy()
+        strangers = strangers.filter(pa.array(~before))
+    ids: list[str] = strangers["user_id"].to_pylist()
+    return ids
 
 
 def _without_events(

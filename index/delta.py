@@ -29,11 +29,15 @@ from index.growing import grow_graph
 from index.grown_rows import GrownRows
 from index.hnsw import HnswIndex
 from index.merging import merge_neighbors, scored
+from index.overlay import CHANGES_SCHEMA, LABEL_COLUMNS
 from index.vectors import Floats, Neighbors, Rows, Vectors, check_stored
 
 SEEN_COLUMNS = ("user_id", "num_events", "first_ts_us", "last_ts_us", "fingerprint")
 SEEN_SCHEMA = pa.schema(
     [("user_id", pa.large_string()), *((name, pa.int64()) for name in SEEN_COLUMNS[1:])]
+)
+DELTA_SCHEMA = pa.schema(
+    [*SEEN_SCHEMA, *(field for field in CHANGES_SCHEMA if field.name in LABEL_COLUMNS)]
 )
 DEAD_MIN = 1_024
 """Dead slots that are always put up with; above it the delta is packed when half of it is dead."""
@@ -45,7 +49,8 @@ class ChangedUsers:
     """Users as they are now, to be answered for instead of what the build says.
 
     Attributes:
-        users: Columns of `SEEN_SCHEMA`, a user once.
+        users: Columns of `DELTA_SCHEMA`, a user once; those of labels may be missing, and count for
+            whom the build does not know.
         vectors_MD: Their unit vectors.
         space_id: Of the encoder that made them.
         seen_at: All their events that were there at this time were seen.
@@ -90,7 +95,7 @@ class Delta:
         vectors: Of all slots.
         penalties: Hub corrections of all slots by purpose, as `index.build` names them; empty where
             the build has none.
-        table: Columns of `SEEN_SCHEMA` for all slots.
+        table: Columns of `DELTA_SCHEMA` for all slots.
         own_rows_S: Row of each user in the build, -1 for none.
         first_slot_S: First slot of each one's group.
         entry_S: Entry of the build whose vector each shares, -1 for none.
@@ -122,7 +127,7 @@ class Delta:
         return cls(
             GrownRows.none(dim),
             {},
-            SEEN_SCHEMA.empty_table(),
+            DELTA_SCHEMA.empty_table(),
             no_row,
             no_row,
             no_row,
@@ -184,7 +189,7 @@ class Delta:
         seen_us_M: Rows,
     ) -> "Delta":
         """Return the delta with these users, who replace themselves where they are there."""
-        users = users.select(SEEN_SCHEMA.names).cast(SEEN_SCHEMA)
+        users = _with_all_columns(users)
         ids: list[str] = users["user_id"].to_pylist()
         first, back = self.num_slots, self.gone.keys() & ids
         is_alive_S = np.concatenate([self.is_alive_S, np.ones(len(ids), dtype=bool)])
@@ -335,3 +340,14 @@ class Delta:
             graph=None,
             lineage=object(),
         )
+
+
+def _with_all_columns(users: pa.Table) -> pa.Table:
+    """Return users with the columns of `DELTA_SCHEMA`; missing ones are null."""
+    columns = [
+        users[field.name]
+        if field.name in users.column_names
+        else pa.nulls(users.num_rows, field.type)
+        for field in DELTA_SCHEMA
+    ]
+    return pa.table(columns, names=DELTA_SCHEMA.names).cast(DELTA_SCHEMA)

@@ -69,7 +69,7 @@ class LabelOverlay:
         place_M = place_M[np.argsort(row_M[place_M])]
         before = users.table.take(pa.array(row_M[place_M]))
         after = with_labels(before, changes.take(pa.array(place_M)))
-        differs = ~_same_labels(before, after)
+        differs = ~same_labels(before, after)
         relabelled = after.filter(pa.array(differs)).combine_chunks()
         return LabelOverlay(changes, row_of, row_M[place_M][differs], UserTable.of(relabelled))
 
@@ -115,7 +115,7 @@ def _rows_of(users: UserTable, user_ids: list[str]) -> Rows:
     return found
 
 
-def _same_labels(one: pa.Table, other: pa.Table) -> npt.NDArray[np.bool_]:
+def same_labels(one: pa.Table, other: pa.Table) -> npt.NDArray[np.bool_]:
     """Tell which rows of two tables have the same labels, nulls being equal."""
     same = np.ones(one.num_rows, dtype=bool)
     for name in LABEL_COLUMNS:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from index.alike import find_alike, share_penalties
 from index.build import AS_STORED, Build
@@ -342,14 +343,18 @@ class Population:
 
 
 def _unlabelled_users(delta: Delta, users: UserTable) -> pa.Table:
-    """Return the users of all slots with the labels that the build knows of them."""
+    """Return the users of all slots with the labels that the build knows of them.
+
+    Whom it does not know has the label of when they were seen, which may be older than the build.
+    """
+    is_known = pa.array(delta.own_rows_S >= 0)
     own_rows = pa.array(delta.own_rows_S, mask=delta.own_rows_S < 0)
     known = users.table.select(LABEL_COLUMNS).take(own_rows)
     columns = [
-        delta.table[name]
-        if name in delta.table.column_names
-        else known[name]
+        pc.if_else(is_known, known[name], delta.table[name])
         if name in LABEL_COLUMNS
+        else delta.table[name]
+        if name in delta.table.column_names
         else pa.nulls(delta.num_slots, USERS_SCHEMA.field(name).type)
         for name in USERS_SCHEMA.names
     ]

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from index.answers import UserProfile
 from index.arrivals import Arrivals
@@ -14,8 +15,10 @@ from index.config import IndexConfig
 from index.live import LiveService
 from index.service import LookalikeService, utc_now
 from index.vectors import Vectors
+from store.clock import to_us
 from store.database import Database
 from store.labels import LabelChanges
+from store.tables import labels
 from store.workspace import Workspace
 from tests.integration.api.serving import make_key, serving
 from tests.integration.bad_input.conftest import SERVE
@@ -102,6 +105,65 @@ def test_who_has_no_event_left_is_gone(workspace: Path) -> None:
     assert arrivals.poll() == 1
     assert live.current().population.rows_of([violator]).tolist() == [-1]
     assert arrivals.poll() == 0
+
+
+def test_a_newcomer_has_the_label_that_was_there_before_them(workspace: Path) -> None:
+    """The label came in long before the build, in which there was nobody to bear it."""
+    add_label(workspace, "newcomer", policy="spam", known_at="2025-05-01T00:00:00Z")
+    database = Database(Workspace.open(workspace).ops_url)
+    with database.begin() as connection:
+        long_ago = to_us(utc_now() - timedelta(days=10))
+        connection.execute(update(labels).values(recorded_at_us=long_ago))
+    invoke("rebuild", "-w", workspace)
+    live, arrivals = followed(workspace)
+    num_violators = live.current().population.num_violators
+    add_events(workspace, "more", ["newcomer", "another"])
+    assert arrivals.poll() == 2
+
+    def told(user_id: str) -> tuple[int | None, str | None]:
+        profile = live.current().profile(user_id)
+        assert isinstance(profile, UserProfile)
+        return profile.label, profile.policy
+
+    assert told("newcomer") == (1, "spam")
+    assert told("another") == (None, None)
+    assert live.current().population.num_violators == num_violators + 1
+    revoke = {"policy": "spam", "known_at": "2025-05-01T00:00:00Z"}
+    add_label(workspace, "newcomer", **revoke, revoked_at="2025-06-01T00:00:00Z")
+    assert live.follow_labels()
+    assert told("newcomer") == (None, None)
+    assert live.current().population.num_violators == num_violators
+
+
+def test_who_was_hidden_by_a_label_is_there_once_it_is_revoked(workspace: Path) -> None:
+    ban = {"policy": "spam", "occurred_at": "2025-01-01T00:00:00Z"}
+    add_events(workspace, "more", ["banned"])
+    add_label(workspace, "banned", **ban)
+    invoke("rebuild", "-w", workspace)
+    live, arrivals = followed(workspace)
+    live.follow_labels()
+    arrivals.poll()
+    assert live.current().population.rows_of(["banned"]).tolist() == [-1]
+    add_label(workspace, "banned", **ban, revoked_at="2025-06-01T00:00:00Z")
+    assert live.follow_labels()
+    assert arrivals.poll() == 1
+    assert (live.current().population.rows_of(["banned"]) >= 0).all()
+    assert arrivals.poll() == 0
+
+
+def test_newcomers_come_before_whom_a_label_may_have_hidden(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.arrivals.USERS_PER_POLL", 2)
+    invoke("rebuild", "-w", workspace)
+    live, arrivals = followed(workspace)
+    for user_id in ("a-stranger", "b-stranger"):
+        add_label(workspace, user_id, policy="spam")
+    add_events(workspace, "many", ["x", "y", "z"])
+    assert live.follow_labels()
+    assert [arrivals.poll() for _ in range(4)] == [2, 1, 0, 0]
+    add_events(workspace, "strangers", ["a-stranger", "b-stranger"], at=EVEN_LATER)
+    assert arrivals.poll() == 2
 
 
 def test_newcomers_are_served_a_bounded_number_at_a_time(
