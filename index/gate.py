@@ -21,9 +21,12 @@ from index.errors import BuildCorrupt
 from index.exact import ExactIndex
 from index.questions import ask
 from index.tuning import POOR_RECALL, quality_of
+from index.users import UserTable
 from index.vectors import Vectors, first_faulty_row, row_blocks
 
 REPORT_FILE = "report.json"
+ERASED_USERS = "erased_users"
+"""The check that nobody may overrule."""
 
 Verdict = Literal["passed", "forced", "refused"]
 Ids = Any  # pa.Array or pa.ChunkedArray; pyarrow has no types
@@ -59,23 +62,24 @@ class GateReport:
 
     @property
     def may_go_live(self) -> bool:
-        """True when the gate passed or was overruled."""
-        return self.passed or self.was_forced
+        """True when the gate passed or was overruled, and nobody erased is in the build."""
+        return self.passed or (self.was_forced and ERASED_USERS not in self.reasons)
 
     @property
     def verdict(self) -> Verdict:
         """One of "passed", "forced", "refused"."""
         if self.passed:
             return "passed"
-        return "forced" if self.was_forced else "refused"
+        return "forced" if self.may_go_live else "refused"
 
     def forced(self) -> "GateReport":
         """Return this report, overruled."""
         return replace(self, was_forced=True)
 
     def with_check(self, check: Check) -> "GateReport":
-        """Return this report with one check more."""
-        return replace(self, checks=(*self.checks, check))
+        """Return this report with a check, in place of an earlier one of that name."""
+        others = (earlier for earlier in self.checks if earlier.name != check.name)
+        return replace(self, checks=(*others, check))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON form."""
@@ -131,7 +135,7 @@ def gate(
         _check_age(staged, previous),
         _check_size(staged, previous, config),
         _check_risk(staged, previous),
-        _check_erased(staged, erased_users),
+        check_erased(staged.users, erased_users),
         _check_known(staged, known_users),
         _check_violators(staged, known_users, violators),
     ]
@@ -182,10 +186,11 @@ def _check_risk(staged: Build, previous: Build | None) -> Check:
     return Check("risk_lost", not lost, int(lost), 0, detail)
 
 
-def _check_erased(staged: Build, erased_users: Collection[str]) -> Check:
-    found = int((staged.users.rows_of(sorted(erased_users)) >= 0).sum())
+def check_erased(users: UserTable, erased_users: Collection[str]) -> Check:
+    """Refuse a build that holds one of these users."""
+    found = int((users.rows_of(sorted(erased_users)) >= 0).sum())
     detail = f"{found:,} of {len(erased_users):,} erased users are in the build"
-    return Check("erased_users", found == 0, found, 0, detail)
+    return Check(ERASED_USERS, found == 0, found, 0, detail)
 
 
 def _check_known(staged: Build, known_users: Ids) -> Check:

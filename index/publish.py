@@ -5,7 +5,7 @@ Every step is atomic: a crash at any line leaves the old build live or the new o
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from index.build import BUILD_ID, STAGING_PREFIX, add_file, load_build
 from index.errors import BuildCorrupt, BuildInvalid, NoLiveBuild, PublishBusy
-from index.gate import REPORT_FILE, Check, GateReport
+from index.gate import REPORT_FILE, Check, GateReport, check_erased
 from index.manifest import read_manifest
 from index.milvus.collections import MilvusCollections, in_collection, release_quietly
 from store.durable import publish_folder, write_atomic
@@ -88,6 +88,7 @@ def publish(
     judged_against: str | None = ANY_BUILD,
     force: bool = False,
     collections: MilvusCollections | None = None,
+    erased_users: Callable[[], Collection[str]] = tuple,
 ) -> Published:
     """Give a staged build its final name, and make it live unless the gate refused it.
 
@@ -100,6 +101,8 @@ def publish(
             now, the report has a check more that did not pass. `ANY_BUILD` does not ask.
         force: Make it live although it was refused; the report says so.
         collections: Where builds have collections, if they do.
+        erased_users: Tells who must not be in it. It is asked while the lock is held, so that an
+            erasure either is seen here or finds this build published; no force overrules that.
 
     Raises:
         BuildCorrupt: If the folder can't be read back as it was written.
@@ -110,12 +113,18 @@ def publish(
         raise BuildInvalid(f"{staged} is not a staged build")
     report = _overruled(report) if force else report
     add_file(staged, REPORT_FILE, report.to_json())
-    in_collection(load_build(staged), collections)
+    build = load_build(staged)
+    in_collection(build, collections)
     build_id = staged.name.removeprefix(STAGING_PREFIX)
     with publish_lock(workspace):
+        judged = report
         live = _live_id_if_whole(workspace)
         if judged_against not in (ANY_BUILD, live):
             report = report.with_check(_moved(judged_against, live))
+        nobody_erased = check_erased(build.users, erased_users())
+        if not nobody_erased.passed:
+            report = report.with_check(nobody_erased)
+        if report != judged:
             report = _overruled(report) if force else report
             add_file(staged, REPORT_FILE, report.to_json())
         publish_folder(staged, workspace.builds_dir / build_id)

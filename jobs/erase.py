@@ -10,7 +10,7 @@ from index.milvus.collections import collections_of
 from jobs.settings import Settings
 from store.database import Database
 from store.engine import remove_abandoned_scratch
-from store.erasures import ErasureReceipt, erase_users
+from store.erasures import ErasureReceipt, erase_users, erased_users
 from store.workspace import Workspace
 
 
@@ -21,7 +21,8 @@ class EraseReport:
     Attributes:
         store: What went from the lake and the database.
         builds_removed: Builds that held one of the users and are gone.
-        live_build_holds: Whether the live build still does, hidden until the next rebuild.
+        live_build_holds: Whether the live build holds an erased user, of this erasure or an earlier
+            one; they are hidden until the next rebuild.
         staged_builds: Builds being made, or given up, that may hold one; they never go live so.
     """
 
@@ -49,7 +50,7 @@ class EraseReport:
         ]
         if self.live_build_holds:
             lines.append(
-                "the live build holds them, and services hide them within seconds; "
+                "the live build holds erased users, and services hide them within seconds; "
                 '"lookalike rebuild" removes them from the disk'
             )
         if self.staged_builds:
@@ -73,7 +74,7 @@ def run(
     database.migrate()
     remove_abandoned_scratch(workspace)  # a killed rebuild may have left vectors there
     receipt = erase_users(workspace, database, user_ids, now=now)
-    forgotten = forget_in_builds(
-        workspace, receipt.user_ids, collections=collections_of(settings.index)
+    forgotten = forget_in_builds(  # of all: an erasure before may have been cut short here
+        workspace, erased_users(database), collections=collections_of(settings.index)
     )
     return EraseReport(receipt, forgotten.removed, forgotten.live_holds, forgotten.staged)

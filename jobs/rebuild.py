@@ -102,7 +102,7 @@ def run(
             workspace,
             settings,
             staged,
-            erased_users(database),
+            database,
             collections,
             now=now,
             force=force,
@@ -117,7 +117,7 @@ def _publish(
     workspace: Workspace,
     settings: Settings,
     staged: Staged,
-    erased: set[str],
+    database: Database,
     collections: MilvusCollections | None,
     *,
     now: datetime,
@@ -135,7 +135,7 @@ def _publish(
         staged.live,
         settings.gate,
         known_users=staged.user_ids,
-        erased_users=erased,
+        erased_users=erased_users(database),
         violators=staged.violators,
     )
     published = publish(
@@ -146,13 +146,12 @@ def _publish(
         judged_against=staged.live_id,
         force=force,
         collections=collections,
+        erased_users=lambda: erased_users(database),
     )
     if collections is not None and not published.is_live:
         collections.drop(published.build_id)  # a refused build can't be promoted
-    if erased:
-        forget_in_builds(
-            workspace, erased, collections=collections
-        )  # what was live may hold them, and must not come back
+    if erased := erased_users(database):  # what was live may hold them, and must not come back
+        forget_in_builds(workspace, erased, collections=collections)
     return RebuildReport(
         build_id=published.build_id,
         is_live=published.is_live,

@@ -41,7 +41,7 @@ class Staged:
 
     Attributes:
         directory: Its folder; whoever staged it publishes or removes it.
-        user_ids: Users who were in the lake.
+        user_ids: Users with visible events, as the lake said when they were all embedded.
         violators: Users labelled violators at that time, in the lake or not.
         num_embedded: Users embedded anew; the others' vectors were taken over.
         live_id: Id of the build that was live when this began, damaged or not; None for none.
@@ -51,7 +51,7 @@ class Staged:
     """
 
     directory: Path
-    user_ids: pa.ChunkedArray
+    user_ids: pa.Array
     violators: frozenset[str]
     num_embedded: int
     live_id: str | None
@@ -93,6 +93,7 @@ def stage(
         risk = fit_assembled_risk(
             lake, labels, embedder, assembly, rings, settings, as_of=as_of, progress=progress
         )
+        user_ids = lake.user_ids(as_of=as_of, cutoffs=labels.cutoffs())
         build = _describe(workspace, settings, embedder, assembly, rings, as_of=as_of)
 
         def write_extra(directory: Path) -> None:
@@ -105,7 +106,7 @@ def stage(
         progress("index", 1, 1)
     return Staged(
         directory=directory,
-        user_ids=build.users["user_id"],
+        user_ids=user_ids,
         violators=_violators(labels),
         num_embedded=assembly.num_embedded,
         live_id=live_id,

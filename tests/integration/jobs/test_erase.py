@@ -11,6 +11,8 @@ import pytest
 
 from index.build import STAGING_PREFIX
 from index.builds import list_builds
+from index.errors import PublishBusy
+from index.gate import GateReport, gate
 from index.users import read_users
 from jobs.simulator.simulation import SimulationReport
 from store.workspace import Workspace
@@ -107,6 +109,52 @@ def test_an_erased_user_does_not_come_back_with_the_file_they_came_in(
     again.write_text(f"user_id,ts,event_type\n{user},2025-03-09,login\nnew,2025-03-09,login\n")
     (report,) = invoke("ingest", "events", again, "-w", workspace)["files"]
     assert (report["num_kept"], report["num_erased"]) == (1, 1)
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_who_is_erased_while_the_gate_judges_does_not_go_live(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, force: tuple[str, ...]
+) -> None:
+    before = invoke("rebuild", "-w", workspace)["build_id"]
+    user, other = some_users(live_build(workspace), 2)
+
+    def gate_and_erase(*arguments: Any, **named: Any) -> GateReport:
+        report = gate(*arguments, **named)
+        invoke("erase", user, "-w", workspace)
+        return report
+
+    monkeypatch.setattr("jobs.rebuild.gate", gate_and_erase)
+    refused = invoke("rebuild", *force, "-w", workspace, status=3)
+    assert [check["name"] for check in refused["gate"]["checks"] if not check["passed"]] == [
+        "erased_users"
+    ]
+    assert refused["gate"]["verdict"] == "refused"
+    assert [*ids_of_builds(workspace)] == [before], "what was refused holds the user and is gone"
+    monkeypatch.undo()
+    after = invoke("rebuild", "-w", workspace)["build_id"]
+    users = ids_of_builds(workspace)
+    assert [*users] == [after]
+    assert user not in users[after]
+    assert other in users[after]
+
+
+def test_an_erasure_cut_short_before_the_builds_is_finished_by_the_next(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = invoke("rebuild", "-w", workspace)["build_id"]
+    live = invoke("rebuild", "-w", workspace)["build_id"]
+    (user,) = some_users(live_build(workspace), 1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise PublishBusy("another process publishes")
+
+    monkeypatch.setattr("jobs.erase.forget_in_builds", fail)
+    invoke("erase", user, "-w", workspace, status=1)
+    assert [*ids_of_builds(workspace)] == [old, live]
+    monkeypatch.undo()
+    receipt = invoke("erase", "somebody else", "-w", workspace)
+    assert receipt["builds_removed"] == [old]
+    assert receipt["live_build_holds"] is True
 
 
 def test_erasing_twice_and_erasing_nobody_are_safe(workspace: Path) -> None:
