@@ -96,15 +96,20 @@ def run(
 
 
 def read_user_ids(file: Path) -> list[str]:
-    """Read one user id a line; empty lines are passed over.
+    """Read one user id a line, exactly as it is written; empty lines are passed over.
+
+    Lines end as editors end them, with a line feed or before it a carriage return: what else
+    Unicode calls a line's end may be in an id.
 
     Raises:
         UserListInvalid: If there is none, or the file is no text.
     """
     try:
-        user_ids = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserListInvalid(f"{file} is no text in UTF-8 with one user id a line") from error
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    user_ids = [line for line in lines if line]
     if not user_ids:
         raise UserListInvalid(f"{file} names no user; write one user id a line")
     return user_ids

@@ -10,6 +10,7 @@ import pytest
 from index.answers import NeighborAnswer, NeighborRequest
 from index.config import IndexConfig
 from index.service import LookalikeService
+from jobs.export_features import read_user_ids
 from store.audit import EVERYONE
 from store.audit import read as read_audit
 from store.database import Database
@@ -155,6 +156,12 @@ def test_features_of_a_time_before_any_model_are_refused_with_the_remedy(
     assert "every model saw later data" in error
     assert 'run "lookalike train --as-of' in error
     assert not file.exists()
+
+
+def test_ids_are_read_as_they_are_written_whatever_unicode_calls_a_line(tmp_path: Path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_bytes("\ufeffu1\r\na\u2028b\n\x1cc d \u0085\n\n".encode())
+    assert read_user_ids(users) == ["u1", "a\u2028b", "\x1cc d \u0085"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00"])
