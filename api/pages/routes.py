@@ -21,7 +21,9 @@ from api.pages.render import FOLDER, render
 from api.pages.session import Sessions
 from api.pages.views import BuildView
 from api.scopes import authorize, find_key
+from embedder.errors import EmbedderError
 from index.errors import IndexingError, NoLiveBuild
+from store.errors import StoreError
 
 FORM_FIELDS_MAX: Final = 5
 
@@ -44,10 +46,10 @@ class PageRoute(Route):
         sessions = Sessions(
             services.secret, int(services.config.session_hours * 3_600), services.keys
         )
-        call.context.key = await sessions.signed_in(call)
         try:
+            call.context.key = await sessions.signed_in(call)
             return await self._handler(call, sessions)
-        except (ApiError, IndexingError) as error:
+        except (ApiError, IndexingError, StoreError, EmbedderError) as error:
             return _failure_page(call, sessions, error)
 
 
@@ -144,15 +146,15 @@ def _sign_in_page(call: Call, sessions: Sessions, *, complaint: str | None = Non
     return _page(call, sessions, "sign_in.html", status=status, complaint=complaint)
 
 
-def _failure_page(call: Call, sessions: Sessions, error: ApiError | IndexingError) -> Response:
+def _failure_page(call: Call, sessions: Sessions, error: Exception) -> Response:
     """Say what went wrong, and what can be done about it."""
     kind = problem_kind(type(error))
     if kind.status >= 500:
         _log.warning("page_failed", request_id=call.request_id, problem=kind.slug, exc_info=error)
     params, _ = _read_params(call)
     advice = {
-        "unknown-user": "Check the spelling. A user who joined after the build was made is not in "
-        "it yet; the next build will have it.",
+        "unknown-user": "Check the spelling. Who came within the last seconds, or has no "
+        "event before a violation, is not answered for.",
         "no-live-build": "The service runs and waits for a build. An operator makes one with "
         "`lookalike rebuild`; this page then works by itself.",
         "purpose-unavailable": "Look for the same person instead, or ask the operator to train "

@@ -9,8 +9,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api.__main__ import _run
 from api.app import create_app
+from embedder.errors import ModelMissing
 from index.answers import Freshness
 from index.errors import PurposeUnavailable, RiskUnavailable
+from store.errors import DatabaseError
 from tests.unit.api.fakes import World
 
 
@@ -58,6 +60,33 @@ def test_a_moderator_signs_in_looks_a_user_up_and_signs_out(browser: TestClient)
     assert "A person decides; the system never bans." in said
     assert "Sign in" in after.text
     assert "Risk" not in words(after).replace("how risky", "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "title"),
+    [
+        (DatabaseError("the disk is full"), "The operational database can't answer"),
+        (ModelMissing("no model"), "The model can't be used"),
+    ],
+)
+def test_whatever_fails_behind_the_page_is_told_on_the_page(
+    browser: TestClient,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    title: str,
+) -> None:
+    sign_in(browser, "everything")
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(world.keys, "find", fail)
+    page = browser.get("/?user_id=u-1")
+
+    assert page.status_code == 503
+    assert page.headers["content-type"].startswith("text/html")
+    assert title in words(page)
 
 
 def test_only_known_violators_can_be_shown(browser: TestClient) -> None:
