@@ -214,13 +214,7 @@ def test_lists_of_few_entries_get_no_reach_that_sends_queries_to_all_of_them() -
     exact, index, lists = lists_of(vectors, "ivf_flat")
     questions = questions_of(exact)
     tuned, _ = tune(exact, index, questions, CONFIG, effort_max=lists.effort_max)
-    pruned = with_least_reach(exact, tuned, [questions], CONFIG)
-    if pruned is not None:
-        inner = pruned[0].inner
-        assert isinstance(inner, InvertedFile)
-        assert inner.reach is not None
-        scanned = inner.num_probed(questions.query_QD, inner.reach).mean()
-        assert scanned <= WORTH * tuned.inner.effort
+    assert with_least_reach(exact, tuned, [questions], CONFIG) is None
 
 
 @pytest.mark.parametrize("reach", [NEAREST, Reach(ratio=1.5, gap=0.1), Reach.of(0.5, 0.2, far=0.3)])
