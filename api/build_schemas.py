@@ -27,9 +27,14 @@ class BuildBody(TypedDict):
 
 
 class OpsMeta(TypedDict):
-    """Ties the answer to the log."""
+    """Ties the answer to the log, and says of the build that this worker serves; null for none."""
 
     request_id: str
+    build_id: str | None
+    space_id: str | None
+    data_as_of: datetime | None
+    search_mode: None
+    state: Literal["fresh", "stale"] | None
 
 
 class BuildsAnswer(TypedDict):

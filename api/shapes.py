@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.build_schemas import BuildBody
+from api.build_schemas import BuildBody, OpsMeta
 from api.call import Call
 from api.risk_schemas import BandRuleBody, RingBody, RiskBody
 from api.schemas import HitBody, MemberBody, Meta, NeighborsAnswer
@@ -17,6 +17,7 @@ from index.answers import (
     UnknownUser,
 )
 from index.builds import BuildInfo
+from index.errors import NoLiveBuild
 from index.service import LookalikeService
 
 
@@ -31,6 +32,29 @@ def meta_of(call: Call, service: LookalikeService, search_mode: SearchMode | Non
         "search_mode": search_mode,
         "state": freshness.state,
         "age_seconds": round(freshness.age_seconds, 3),
+    }
+
+
+def builds_meta(call: Call) -> OpsMeta:
+    """Return what ties an answer about builds to the build that is served, if one is."""
+    try:
+        service = call.services.live.current()
+    except NoLiveBuild:
+        return {
+            "request_id": call.request_id,
+            "build_id": None,
+            "space_id": None,
+            "data_as_of": None,
+            "search_mode": None,
+            "state": None,
+        }
+    return {
+        "request_id": call.request_id,
+        "build_id": service.build_id,
+        "space_id": service.space_id,
+        "data_as_of": service.data_as_of,
+        "search_mode": None,
+        "state": service.freshness().state,
     }
 
 

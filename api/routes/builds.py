@@ -7,7 +7,7 @@ from api.build_schemas import BuildsAnswer, LiveAnswer
 from api.call import Call
 from api.routing import GuardedRoute
 from api.services import Services
-from api.shapes import build_body
+from api.shapes import build_body, builds_meta
 from index.builds import list_builds, promote, rollback
 from index.publish import LivePointer, read_live
 
@@ -51,7 +51,7 @@ async def get_builds(call: Call) -> BuildsAnswer:
         "builds": [build_body(build) for build in reversed(builds)],
         "live": next((build.build_id for build in builds if build.live), None),
         "previous": next((build.build_id for build in builds if build.previous), None),
-        "meta": {"request_id": call.request_id},
+        "meta": builds_meta(call),
     }
 
 
@@ -100,5 +100,5 @@ async def _swing(
     return {
         "live": pointer.live,
         "previous": pointer.previous,
-        "meta": {"request_id": call.request_id},
+        "meta": builds_meta(call),
     }

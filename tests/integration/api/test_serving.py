@@ -55,6 +55,8 @@ def test_a_service_without_a_build_waits_for_one(tmp_path: Path) -> None:
     assert not_ready.status_code == unanswered.status_code == 503
     assert not_ready.headers["Retry-After"]
     assert builds["builds"] == []
+    assert builds["meta"].pop("request_id")
+    assert set(builds["meta"].values()) == {None}
     assert builds["live"] is None
     assert answer.json()["meta"]["build_id"] == build_id
 
@@ -96,6 +98,9 @@ def test_builds_swap_under_load_without_a_failed_request(tmp_path: Path) -> None
     assert set(published) <= seen
 
 
+META = {"request_id", "build_id", "space_id", "data_as_of", "search_mode", "state"}
+
+
 def test_builds_are_listed_promoted_and_rolled_back_over_http(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "workspace")
     secret = make_key(workspace, "operator", "builds:admin", "neighbors:read")
@@ -115,6 +120,9 @@ def test_builds_are_listed_promoted_and_rolled_back_over_http(tmp_path: Path) ->
     assert (listed["live"], listed["previous"]) == (second, first)
     assert (rolled_back["live"], rolled_back["previous"]) == (first, second)
     assert served == first
+    assert listed["meta"]["build_id"] == promoted[1].json()["meta"]["build_id"] == second
+    assert rolled_back["meta"]["build_id"] == first
+    assert set(listed["meta"]) == META
     assert again.status_code == 409
     assert again.json()["type"] == "urn:lookalike:problem:rollback-conflict"
     assert [answer.json()["live"] for answer in promoted] == [second, second]
