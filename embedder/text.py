@@ -146,7 +146,8 @@ def load_sentence_model(folder: str) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise TextModelMissing(
-            'text needs sentence-transformers; install "lookalike[text]"'
+            "text needs sentence-transformers: pip install --constraint constraints.txt '.[text]' "
+            "in the checkout"
         ) from error
     if not Path(folder).is_dir():
         raise TextModelMissing(f"there is no sentence model in {folder}; set embedder.text_model")

@@ -220,7 +220,8 @@ def graph_class() -> Any:
         from rabitqlib import SymqgIndex as Graph
     except ImportError as error:
         raise KindUnavailable(
-            'an index of kind symqg needs rabitqlib: pip install "lookalike[symqg]"'
+            "an index of kind symqg needs rabitqlib: "
+            "pip install --constraint constraints.txt '.[symqg]' in the checkout"
         ) from error
     few = np.eye(DIMS_MIN, dtype=np.float32)
     try:

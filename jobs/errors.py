@@ -6,7 +6,6 @@ JobError
 ├── DemoRefused          ours: the gate refused the build of the demo
 ├── UsageError           the caller's: an argument that makes no sense; exit status 2
 ├── LakeMoved            nobody's: the lake was written to while it was read; try again
-├── ModelTooNew          the operator's: every model saw data that a past view must not see
 ├── NotADemo             the caller's: a folder for the demo that has other things in it
 ├── NothingToEvaluate    the caller's: no event before the cut, so nothing to learn from
 ├── UserListInvalid      the caller's: a file that names no user, or is no text
@@ -36,10 +35,6 @@ class UsageError(JobError):
 
 class LakeMoved(JobError):
     """Users came or went while the lake was read."""
-
-
-class ModelTooNew(JobError):
-    """Every model was trained on data of after the time that is asked for."""
 
 
 class NotADemo(JobError):

@@ -146,10 +146,14 @@ def _service(
 def _write(
     service: LookalikeService, user_ids: Sequence[str] | None, output: Path, progress: Progress
 ) -> FeaturesReport:
-    """Write the features in batches."""
+    """Write the features in batches; the file's metadata say of what, as the API's stream does."""
     total = service.num_users if user_ids is None else len(user_ids)
     num_unknown = 0
-    schema = service.features_of_users([]).schema
+    data_as_of = service.data_as_of.isoformat()
+    facts = {"build_id": service.build_id, "space_id": service.space_id, "data_as_of": data_as_of}
+    schema = service.features_of_users([]).schema.with_metadata(
+        {f"lookalike.{name}": fact for name, fact in facts.items()}
+    )
     with parquet_writer(output, schema) as writer:
         for start in range(0, total, USERS_PER_BATCH):
             stop = min(start + USERS_PER_BATCH, total)
@@ -158,5 +162,4 @@ def _write(
             num_unknown += features.num_rows - int(pc.sum(features["found"]).as_py())
             writer.write_table(features.cast(schema))
             progress("write features", stop, total)
-    data_as_of = service.data_as_of.isoformat()
     return FeaturesReport(str(output), total, num_unknown, service.space_id, data_as_of)

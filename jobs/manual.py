@@ -23,8 +23,8 @@ Times are ISO 8601 (`2025-03-01`, `2025-03-01T12:00:00Z`) or epoch seconds, UTC 
 | 0 | done |
 | 1 | failed; one line on stderr says why |
 | 2 | wrong usage |
-| 3 | refused: by the gate (the build is kept, not live), or by the leak audit of `evaluate` |
-| 130 | interrupted |
+| 3 | refused: by the gate (the build is not live), the audit of `evaluate` or a `--baseline` |
+| 130 | interrupted; `serve` ends with 0, however it is told to stop |
 """
 
 GLOBAL = {"workspace", "as_json", "help"}
@@ -61,7 +61,8 @@ def _row(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         names = f"`{_placeholder(parameter)}`"
     else:
-        names = ", ".join(f"`{option}`" for option in parameter.opts)
+        options = [*parameter.opts, *parameter.secondary_opts]
+        names = ", ".join(f"`{option}`" for option in options)
     default = parameter.default
     if parameter.required:
         shown = "required"

@@ -40,7 +40,8 @@ class WorkspaceSettings(BaseSettings):
         SecretStr(""),
         description="SQLAlchemy URL of the operational database (labels, keys, audit, erasures); "
         "empty: ops.sqlite in the workspace; a relative path of SQLite starts there too; "
-        'postgresql:// needs pip install "lookalike[postgres]"; a URL '
+        "postgresql:// needs pip install --constraint constraints.txt '.[postgres]' in the "
+        "checkout; a URL "
         f"with a password is better given as {PREFIX}DATABASE_URL",
     )
 

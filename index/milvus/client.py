@@ -52,7 +52,8 @@ class MilvusServer:
             import pymilvus
         except ImportError as error:
             raise MilvusNotConfigured(
-                'a Milvus server is set and pymilvus is missing: pip install "lookalike[milvus]"'
+                "a Milvus server is set and pymilvus is missing: "
+                "pip install --constraint constraints.txt '.[milvus]' in the checkout"
             ) from error
         self._pymilvus: Any = pymilvus
         self._failures = (pymilvus.MilvusException, grpc.RpcError, grpc.FutureTimeoutError)

