@@ -142,6 +142,8 @@ the next model is surer of the same kind.
 that sample.
 - Decisions that were reversed belong in the labels as revoked, or the model goes on learning \
 from them.
+  Send the same row again with `revoked_at`, every other column the same, by \
+`lookalike ingest labels`.
 - `lookalike audit` warns of benign labels that are too young and of label times that can't be."""
 
 PRIVACY = """\
