@@ -4,12 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from index.build import BUILD_ID, STAGING_PREFIX
 from index.builds import TRASH_PREFIX, discard
 from index.errors import BuildCorrupt
 from index.milvus.collections import MilvusCollections
 from index.publish import publish_lock, read_live
-from index.users import UserTable, read_users
+from index.users import read_users
 from store.workspace import Workspace
 
 
@@ -68,7 +71,9 @@ def _final_builds(workspace: Workspace) -> list[Path]:
 
 def _holds(directory: Path, user_ids: Collection[str]) -> bool:
     try:
-        users = UserTable.of(read_users(directory))
+        users = read_users(directory)
     except BuildCorrupt:
         return True
-    return bool((users.rows_of(sorted(user_ids)) >= 0).any())
+    forgotten = pa.array(list(user_ids), pa.large_string())
+    found = pc.is_in(users["user_id"].cast(pa.large_string()), value_set=forgotten)
+    return bool(pc.any(found).as_py())

@@ -76,5 +76,5 @@ def _remark(file: "FileReport") -> str:
     if file.num_ended:
         remarks.append(f"{file.num_ended:,} labels revoked")
     if file.num_kept_revoked:
-        remarks.append(f"{file.num_kept_revoked:,} came revoked and end no other label")
+        remarks.append(f"{file.num_kept_revoked:,} new ones revoked at once")
     return "; ".join(remarks)

@@ -25,6 +25,7 @@ from store.audit import EVERYONE
 from store.database import Database
 from store.durable import remove_folder
 from store.erasures import erased_users
+from store.tables import USER_ID_BYTES_MAX
 from store.workspace import Workspace
 
 USERS_PER_BATCH = 10_000
@@ -110,6 +111,10 @@ def read_user_ids(file: Path) -> list[str]:
         raise UserListInvalid(f"{file} is no text in UTF-8 with one user id a line") from error
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     user_ids = [line for line in lines if line]
+    if any("\0" in user_id or len(user_id.encode()) > USER_ID_BYTES_MAX for user_id in user_ids):
+        raise UserListInvalid(
+            f"{file} has an id with a zero character or of more than {USER_ID_BYTES_MAX:,} bytes"
+        )
     if not user_ids:
         raise UserListInvalid(f"{file} names no user; write one user id a line")
     return user_ids

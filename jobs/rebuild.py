@@ -9,7 +9,7 @@ from index.build import load_build
 from index.builds import discard
 from index.errors import MilvusError
 from index.forgetting import forget_in_builds
-from index.gate import GateReport, gate
+from index.gate import ERASED_USERS, GateReport, gate
 from index.milvus.collections import MilvusCollections, collections_of
 from index.publish import publish
 from index.risk.policies import PolicyBand
@@ -79,6 +79,8 @@ def run(
 ) -> RebuildReport:
     """Make a build of what was known before `as_of`, and publish it if the gate lets it pass.
 
+    It is made once more where nothing stood against it but that users were erased meanwhile.
+
     Args:
         workspace: Where everything is.
         settings: All sections.
@@ -95,22 +97,26 @@ def run(
     remove_abandoned_scratch(workspace)
     database = Database(workspace.ops_url)
     database.migrate()
-    staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
     collections = collections_of(settings.index)
-    try:
-        return _publish(
-            workspace,
-            settings,
-            staged,
-            database,
-            collections,
-            now=now,
-            force=force,
-            progress=progress,
-        )
-    finally:
-        with suppress(MilvusError):  # the folder stays, and `builds prune` drops the collection
-            discard(staged.directory, collections)  # there only if it was not published
+    for is_last in (False, True):
+        staged = stage(workspace, settings, database, as_of=as_of, now=now, progress=progress)
+        try:
+            report = _publish(
+                workspace,
+                settings,
+                staged,
+                database,
+                collections,
+                now=now,
+                force=force,
+                progress=progress,
+            )
+        finally:
+            with suppress(MilvusError):  # the folder stays, and `builds prune` drops the collection
+                discard(staged.directory, collections)  # there only if it was not published
+        if is_last or report.is_live or report.gate.reasons != (ERASED_USERS,):
+            break
+    return report
 
 
 def _publish(
@@ -148,10 +154,10 @@ def _publish(
         collections=collections,
         erased_users=lambda: erased_users(database),
     )
-    if collections is not None and not published.is_live:
-        collections.drop(published.build_id)  # a refused build can't be promoted
     if erased := erased_users(database):  # what was live may hold them, and must not come back
         forget_in_builds(workspace, erased, collections=collections)
+    if collections is not None and not published.is_live:
+        collections.drop(published.build_id)  # a refused build can't be promoted
     return RebuildReport(
         build_id=published.build_id,
         is_live=published.is_live,

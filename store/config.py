@@ -15,7 +15,7 @@ class IngestConfig(BaseModel, frozen=True, extra="forbid"):
         0.01, ge=0, le=1, description="a file with a larger share of rejected rows is refused whole"
     )
     id_chars_max: int = Field(
-        1024, ge=16, description="longest user_id, event_type and event_id in characters"
+        1024, ge=16, le=1024, description="longest user_id, event_type and event_id in characters"
     )
     string_chars_max: int = Field(
         16_384, ge=16, description="longest value of any other string column in characters"

@@ -128,10 +128,16 @@ def user_id_reasons(config: IngestConfig) -> list[str]:
     too_many_bytes = literal(f"user_id is longer than {USER_ID_BYTES_MAX} bytes")
     return [
         "WHEN user_id IS NULL OR trim(user_id) = '' THEN 'user_id is missing'",
-        "WHEN contains(user_id, chr(0)) THEN 'user_id has a zero character'",
+        has_zero_character("user_id"),
         _too_long("user_id", config.id_chars_max),
         f"WHEN strlen(user_id) > {USER_ID_BYTES_MAX} THEN {too_many_bytes}",
     ]
+
+
+def has_zero_character(name: str) -> str:
+    """Return the case of a text that PostgreSQL can't hold."""
+    reason = literal(f"{name} has a zero character")
+    return f"WHEN contains({identifier(name)}, chr(0)) THEN {reason}"
 
 
 def _too_long(name: str, chars_max: int) -> str:

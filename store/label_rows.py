@@ -3,7 +3,7 @@
 from store.columns import VARCHAR, attributes
 from store.config import IngestConfig
 from store.engine import identifier, literal
-from store.event_rows import id_value, time_value, user_id_reasons
+from store.event_rows import has_zero_character, id_value, time_value, user_id_reasons
 from store.sources import Source
 
 REQUIRED = ("user_id", "label")
@@ -80,6 +80,7 @@ def _reason(config: IngestConfig, latest_us: int) -> str:
             f"WHEN {name}_us < 0 THEN '{name} is before 1970: ' || {shown}",
             f"WHEN {name}_us > {latest_us} THEN '{name} lies in the future: ' || {shown}",
         ]
+    cases += [has_zero_character(name) for name in TEXTS]
     cases += [_too_long(name, config.string_chars_max) for name in (*TEXTS, "extra")]
     return f"CASE {' '.join(cases)} END"
 

@@ -92,7 +92,7 @@ class Label:
     extra: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.user_id.strip():
+        if not self.user_id.strip(" "):
             raise LabelInvalid("a label needs a user_id")
         if self.label not in (VIOLATOR, BENIGN, None):
             raise LabelInvalid(f"label {self.label} is neither 1, 0 nor empty")
@@ -134,7 +134,7 @@ class AddedLabels:
 
     Attributes:
         num_new: Labels that were not there.
-        num_new_revoked: Those of them that came revoked, and so end no other.
+        num_new_revoked: Those of them that are revoked at once, and so end none that was there.
         num_ended: Labels that were there, and are revoked by what was handed in.
     """
 

@@ -17,8 +17,8 @@ class FileReport:
         num_duplicates: Rows that were there already.
         num_erased: Rows of erased users, left out.
         num_ended: Of the duplicates, labels that the file revokes.
-        num_kept_revoked: Of those kept, labels that came revoked: they end no other. Where they
-            were meant to, something in the row is not as in the label's.
+        num_kept_revoked: Of those kept, labels that are revoked at once: they end none that was
+            there. Where they were meant to, something in the row is not as in the label's.
         already_ingested: Whether the same content was ingested before; then nothing was done.
         rejects_file: Line numbers and reasons of the rejected rows.
     """

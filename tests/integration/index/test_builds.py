@@ -29,9 +29,10 @@ from index.publish import (
     swing,
 )
 from store.durable import remove_folder
+from store.errors import WorkspaceBusy
 from store.locks import exclusive_lock
 from store.workspace import Workspace
-from tests.index_fakes import NOW, build_input, publish_build, unit_vectors
+from tests.index_fakes import NOW, build_input, publish_build, unit_vectors, user_name
 
 REFUSED = GateReport((Check("recall_lower_bound", False, 0.5, 0.95, "too low"),))
 
@@ -120,6 +121,28 @@ def test_force_overrules_that_another_build_went_live(workspace: Workspace) -> N
     assert pointer is not None
     assert pointer.previous == live
     assert read_report(build_dir(workspace, forced.build_id)).verdict == "forced"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_who_is_erased_is_asked_while_nobody_else_can_publish(
+    workspace: Workspace, force: bool
+) -> None:
+    def erased() -> list[str]:
+        lock = exclusive_lock(workspace.builds_dir / LOCK_FILE, purpose="publish")
+        with pytest.raises(WorkspaceBusy), lock:
+            pass
+        return [user_name(3), "nobody"]
+
+    staged = write_build(workspace, build_input(unit_vectors(5)), IndexConfig(), now=NOW)
+    report = GateReport((Check("erased_users", True, 0, 0, "none"),))
+    published = publish(workspace, staged, report, now=NOW, force=force, erased_users=erased)
+    assert not published.is_live
+    (check,) = read_report(build_dir(workspace, published.build_id)).checks
+    assert (check.passed, check.value) == (False, 1)
+    assert published.report.verdict == "refused"
+    assert read_live(workspace) is None
+    with pytest.raises(BuildNotServable):
+        promote(workspace, published.build_id)
 
 
 def test_a_build_goes_live_where_the_one_it_was_judged_against_still_is(

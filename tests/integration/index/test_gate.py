@@ -168,7 +168,11 @@ def test_vector_that_is_not_unit_is_refused(workspace: Workspace) -> None:
 
 def test_forced_report_says_so(workspace: Workspace) -> None:
     staged = stage(workspace, build_input(unit_vectors(10)), IndexConfig())
-    forced = report_of(staged, erased_users=[user_name(1)]).forced()
+    erased = report_of(staged, erased_users=[user_name(1)]).forced()
+    assert erased.verdict == "refused"
+    assert not erased.may_go_live
+    forced = report_of(staged, known_users=staged.users.ids[:5]).forced()
+    assert forced.reasons == ("unknown_users",)
     assert forced.verdict == "forced"
     assert forced.may_go_live
     assert not forced.passed

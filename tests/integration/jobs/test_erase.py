@@ -116,11 +116,12 @@ def test_who_is_erased_while_the_gate_judges_does_not_go_live(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, force: tuple[str, ...]
 ) -> None:
     before = invoke("rebuild", "-w", workspace)["build_id"]
-    user, other = some_users(live_build(workspace), 2)
+    user, another, other = some_users(live_build(workspace), 3)
+    asking = iter((user, another))
 
     def gate_and_erase(*arguments: Any, **named: Any) -> GateReport:
         report = gate(*arguments, **named)
-        invoke("erase", user, "-w", workspace)
+        invoke("erase", next(asking), "-w", workspace)
         return report
 
     monkeypatch.setattr("jobs.rebuild.gate", gate_and_erase)
@@ -131,6 +132,25 @@ def test_who_is_erased_while_the_gate_judges_does_not_go_live(
     assert refused["gate"]["verdict"] == "refused"
     assert [*ids_of_builds(workspace)] == [before], "what was refused holds the user and is gone"
     monkeypatch.undo()
+    after = invoke("rebuild", "-w", workspace)["build_id"]
+    users = ids_of_builds(workspace)
+    assert [*users] == [after]
+    assert not {user, another} & users[after]
+    assert other in users[after]
+
+
+def test_a_build_is_made_once_more_without_who_was_erased_meanwhile(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("rebuild", "-w", workspace)
+    user, other = some_users(live_build(workspace), 2)
+
+    def gate_and_erase(*arguments: Any, **named: Any) -> GateReport:
+        report = gate(*arguments, **named)
+        invoke("erase", user, "-w", workspace)
+        return report
+
+    monkeypatch.setattr("jobs.rebuild.gate", gate_and_erase)
     after = invoke("rebuild", "-w", workspace)["build_id"]
     users = ids_of_builds(workspace)
     assert [*users] == [after]

@@ -170,7 +170,9 @@ def test_ids_are_read_as_they_are_written_whatever_unicode_calls_a_line(tmp_path
     assert read_user_ids(users) == ["u1", "a\u2028b", "\x1cc d \u0085"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"\xff\xfe\x00", b"u1\na\0b\n", "漢".encode() * 867]
+)
 def test_a_list_without_users_is_refused(
     built_workspace: Path, tmp_path: Path, content: bytes
 ) -> None:

@@ -125,7 +125,8 @@ def test_who_could_never_be_asked_for_is_rejected(
     report = ingest(workspace, write(tmp_path / name, rows))
     assert [line.partition(",")[2] for line in rejects(report)] == [reason for _, reason in bad]
     assert [row["user_id"] for row in read_rows(workspace)] == sorted(kept)
-    add_labels(workspace, "labels", [{"user_id": row["user_id"], "label": 1} for row in rows])
+    rows.append({"user_id": "bo", "policy": "a\0b"})
+    add_labels(workspace, "labels", [{"policy": "spam", "label": 1} | row for row in rows])
     assert labels_as_of(workspace, NOW).table["user_id"].to_pylist() == sorted(kept)
 
 
