@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from index.build import BUILD_ID, STAGING_PREFIX, load_build
+from index.checked import note_of
 from index.errors import (
     BuildCorrupt,
     BuildIncompatible,
@@ -187,13 +188,15 @@ def discard(directory: Path, collections: MilvusCollections | None) -> None:
     """
     if not directory.is_dir():
         return
+    build_id = directory.name.removeprefix(TRASH_PREFIX).removeprefix(STAGING_PREFIX)
+    note_of(directory.parent, build_id).unlink(missing_ok=True)
     for path in list(directory.glob("*")):
         if path.is_dir():
             remove_folder(path)
         else:
             path.unlink(missing_ok=True)
     if collections is not None:
-        collections.drop(directory.name.removeprefix(TRASH_PREFIX).removeprefix(STAGING_PREFIX))
+        collections.drop(build_id)
     remove_folder(directory)
 
 

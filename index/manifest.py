@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from index.approximate import IndexKind
+from index.checked import CheckedFiles, read_ahead
 from index.choice import Choice, Reach
 from index.config import IndexConfig
 from index.costs import SearchCosts
@@ -138,22 +139,31 @@ def read_manifest(directory: Path) -> Manifest:
 def verify_files(directory: Path, manifest: Manifest) -> None:
     """Check that the folder holds exactly the files promised, to the byte.
 
+    Files that were checked before and not written to since are not read (`index.checked`).
+
     Raises:
         BuildCorrupt: Naming the first file that is missing, cut, changed, or too much.
     """
+    checked = CheckedFiles(directory.parent, manifest.build_id)
     for name, promised in manifest.files.items():
         path = directory / name
         if not path.is_file():
             raise BuildCorrupt(f"{path} is missing")
-        size = path.stat().st_size
-        if size != promised.size:
-            raise BuildCorrupt(f"{path} has {size} bytes instead of {promised.size}")
+        status = path.stat()
+        if status.st_size != promised.size:
+            raise BuildCorrupt(f"{path} has {status.st_size} bytes instead of {promised.size}")
+        expected = promised.checksum or promised.sha256
+        if checked.covers(name, expected, status):
+            read_ahead(path)
+            continue
         whole = checksum(path) if promised.checksum is not None else sha256_file(path)
-        if whole != (promised.checksum or promised.sha256):
+        if whole != expected:
             raise BuildCorrupt(f"{path} was changed after it was written")
+        checked.add(name, expected, status)
     for name in _file_names(directory):
         if name not in manifest.files:
             raise BuildCorrupt(f"{directory / name} does not belong to the build")
+    checked.save()
 
 
 def checksum(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from index.builds import discard
 from index.service import LookalikeService
 from jobs.auditing import record_read
 from jobs.errors import UserListInvalid
@@ -23,7 +24,6 @@ from jobs.staging import stage
 from jobs.terminal import Progress
 from store.audit import EVERYONE
 from store.database import Database
-from store.durable import remove_folder
 from store.erasures import erased_users
 from store.tables import USER_ID_BYTES_MAX
 from store.workspace import Workspace
@@ -145,7 +145,7 @@ def _service(
             erased_users=erased_users(database),
         )
     finally:
-        remove_folder(staged.directory)
+        discard(staged.directory, None)
 
 
 def _write(

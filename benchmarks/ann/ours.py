@@ -165,7 +165,7 @@ def index_config(params: Params, *, threads: int) -> IndexConfig:
 
 
 def make_build(vectors_ND: Vectors, folder: Path, params: Params, *, threads: int) -> None:
-    """Write a build of users who are named by their rows."""
+    """Write a build of users who are named by their rows, and check it once, as the gate does."""
     num, dim = vectors_ND.shape
     number = np.arange(num)
     zero = np.zeros(num, dtype=np.int64)
@@ -185,6 +185,7 @@ def make_build(vectors_ND: Vectors, folder: Path, params: Params, *, threads: in
     workspace = Workspace.create(folder / "workspace")
     config = index_config(params, threads=threads)
     staged = write_build(workspace, given, config, now=MADE_AT)
+    load_build(staged)
     write_atomic(folder / BUILD_FILE, staged.name.encode())
 
 

@@ -25,7 +25,7 @@ from index.vectors import Floats, Neighbors, Vectors
 from tests.index_fakes import clustered_vectors, unit_vectors
 
 CONFIG = IndexConfig(kind="symqg", hub_references=200)
-EXTRA = r"pip install \"lookalike\[symqg\]\""
+EXTRA = r"constraints\.txt '\.\[symqg\]'"
 
 hub_corrected_or_not = pytest.mark.parametrize("hub", [True, False], ids=["hub", "plain"])
 
