@@ -15,14 +15,22 @@ FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def ground_and_derived(workspace: Workspace) -> dict[str, Any]:
-    """Return what must not change: the lake, the labels, models, builds and the pointer."""
+    """Return what must not change: the lake, the labels, models, builds and the pointer.
+
+    Whoever loads a build may note that it was checked.
+    """
     folders = (
         workspace.lake_dir,
         workspace.manifests_dir,
         workspace.models_dir,
         workspace.builds_dir,
     )
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files = [
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".checked-")
+    ]
     database = Database(workspace.ops_url)
     database.migrate()
     labels = LabelStore(database).as_of(FAR_FUTURE).table.to_pylist()
