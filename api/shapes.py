@@ -40,21 +40,14 @@ def builds_meta(call: Call) -> OpsMeta:
     try:
         service = call.services.live.current()
     except NoLiveBuild:
-        return {
-            "request_id": call.request_id,
-            "build_id": None,
-            "space_id": None,
-            "data_as_of": None,
-            "search_mode": None,
-            "state": None,
-        }
+        service = None
     return {
         "request_id": call.request_id,
-        "build_id": service.build_id,
-        "space_id": service.space_id,
-        "data_as_of": service.data_as_of,
+        "build_id": service.build_id if service else None,
+        "space_id": service.space_id if service else None,
+        "data_as_of": service.data_as_of if service else None,
         "search_mode": None,
-        "state": service.freshness().state,
+        "state": service.freshness().state if service else None,
     }
 
 

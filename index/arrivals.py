@@ -190,8 +190,8 @@ def _relabelled_strangers(overlay: LabelOverlay, seen: pa.Table | None) -> list[
     A label that no longer counts may have hidden all events of a user.
     """
     changes = overlay.changes
-    rows = [overlay.row_of[user_id] for user_id in changes["user_id"].to_pylist()]
-    is_stranger = np.array(rows, dtype=np.int64) < 0
+    rows_M = np.fromiter(overlay.row_of.values(), np.int64, changes.num_rows)
+    is_stranger = rows_M < 0
     strangers = changes.filter(pa.array(is_stranger)).combine_chunks()
     if seen is not None:
         place = pc.index_in(strangers["user_id"], value_set=seen["user_id"].combine_chunks())

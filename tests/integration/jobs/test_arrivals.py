@@ -155,6 +155,7 @@ def test_newcomers_come_before_whom_a_label_may_have_hidden(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.arrivals.USERS_PER_POLL", 2)
+    monkeypatch.setattr("index.arrivals.CLOCKS_APART_MAX", timedelta(0))  # the platform came before
     invoke("rebuild", "-w", workspace)
     live, arrivals = followed(workspace)
     for user_id in ("a-stranger", "b-stranger"):
@@ -170,6 +171,7 @@ def test_newcomers_are_served_a_bounded_number_at_a_time(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.arrivals.USERS_PER_POLL", 2)
+    monkeypatch.setattr("index.arrivals.CLOCKS_APART_MAX", timedelta(0))  # the platform came before
     invoke("rebuild", "-w", workspace)
     _, arrivals = followed(workspace)
     add_events(workspace, "many", [f"newcomer-{number}" for number in range(5)])
