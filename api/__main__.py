@@ -56,7 +56,8 @@ def application() -> "FastAPI":
 
     configure_logs()
     workspace, settings = read_environment()
-    return create_app(make_services(workspace, index=settings.index, serve=settings.serve))
+    services = make_services(workspace, index=settings.index, serve=settings.serve)
+    return create_app(services, owns_process=True)
 
 
 def read_environment() -> tuple[Workspace, ServiceSettings]:

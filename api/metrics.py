@@ -55,6 +55,7 @@ class ServiceMetrics:
             buckets=_SEARCH_BUCKETS,
             registry=self._registry,
         )
+        self._of_searches: dict[str, Histogram] = {}
         self._swaps = Counter(
             "lookalike_build_swaps",
             "Builds that a worker began to serve, the first included",
@@ -83,7 +84,10 @@ class ServiceMetrics:
 
     def search_done(self, *, mode: str, seconds: float) -> None:
         """Count a search."""
-        self._search_seconds.labels(mode).observe(seconds)
+        timed = self._of_searches.get(mode)
+        if timed is None:
+            timed = self._of_searches[mode] = self._search_seconds.labels(mode)
+        timed.observe(seconds)
 
     def build_swapped(self) -> None:
         """Count a change of the build that this worker serves."""

@@ -4,7 +4,8 @@ Shape key: `Q` queries, `K` neighbors, `M` users found or who share a vector, `D
 `C` channels, `F` features.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import repeat
 from typing import cast
 
@@ -17,6 +18,9 @@ from index.parts import RiskAssessment
 from index.population import Population
 from index.sharing import Found
 from index.vectors import Floats, Rows, Vectors
+
+_HIT_OF_FIELDS: Callable[[Iterable[object]], Hit] = partial(tuple.__new__, Hit)
+"""A hundred of them in a third of the time that calls of `Hit` take."""
 
 
 def hits_of(
@@ -39,19 +43,18 @@ def hits_of(
         members = (tuple(map(Member, *population.shown(rows))) for rows in found.members)
     shown = population.shown(rows_K)
     similarity_K = share_KC.sum(axis=1).clip(-1.0, 1.0)
-    return tuple(
-        map(
-            Hit,
-            shown.user_ids,
-            similarity_K.tolist(),
-            shown.known_violator,
-            shown.policies,
-            shown.num_events,
-            found.duplicates_K.tolist(),
-            channels,
-            members,
-        )
+    fields = zip(
+        shown.user_ids,
+        similarity_K.tolist(),
+        shown.known_violator,
+        shown.policies,
+        shown.num_events,
+        found.duplicates_K.tolist(),
+        channels,
+        members,
+        strict=False,  # two of them have no end
     )
+    return tuple(map(_HIT_OF_FIELDS, fields))
 
 
 def risk_answer(

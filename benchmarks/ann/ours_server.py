@@ -84,7 +84,7 @@ def main() -> None:
 
     services = make_services(workspace, index=config, serve=ServeConfig())
     live = LiveService(workspace, config, open_service=open_build)
-    app = WithRoundTrips(create_app(replace(services, live=live)))
+    app = WithRoundTrips(create_app(replace(services, live=live), owns_process=True))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

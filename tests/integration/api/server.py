@@ -32,7 +32,7 @@ def application() -> FastAPI:
         read_erased=ErasedUsers(Database(workspace.ops_url)).read,
         open_service=open_service,
     )
-    return create_app(replace(services, live=live))
+    return create_app(replace(services, live=live), owns_process=True)
 
 
 def open_service(workspace: Workspace, build_id: str, config: IndexConfig) -> LookalikeService:

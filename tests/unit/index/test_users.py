@@ -1,10 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from index.errors import BuildCorrupt, BuildInvalid
-from index.users import USERS_FILE, UserTable, conform_users, read_users, write_users
+from index.users import TAKEN_FROM, USERS_FILE, UserTable, conform_users, read_users, write_users
 from tests.index_fakes import user_name, users_table
 
 
@@ -38,6 +39,23 @@ def test_known_violators_and_policies(tmp_path: Path) -> None:
     assert users.label_N[[2, 5, 1]].tolist() == [1, -1, 0]
     assert users.shown(users.violator_rows).policies == ["spam", "spam"]
     assert users.ids_of(users.violator_rows) == [user_name(2), user_name(7)]
+
+
+@pytest.mark.parametrize("num", [1, TAKEN_FROM - 1, TAKEN_FROM, 3 * TAKEN_FROM])
+def test_few_and_many_are_shown_alike(tmp_path: Path, num: int) -> None:
+    violators = range(0, 100, 3)
+    table = users_table(100, violators=violators)
+    policies = [f"policy {row}" if row % 2 else None for row in range(100)]
+    users = stored(
+        tmp_path,
+        table.set_column(table.column_names.index("policy"), "policy", pa.array(policies)),
+    )
+    rows = np.random.default_rng(num).integers(0, 100, num)
+    shown = users.shown(rows)
+    assert shown.user_ids == [user_name(row) for row in rows.tolist()]
+    assert shown.known_violator == [row in violators for row in rows.tolist()]
+    assert shown.policies == [policies[row] if row in violators else None for row in rows.tolist()]
+    assert shown.num_events == table["num_events"].take(pa.array(rows)).to_pylist()
 
 
 def test_no_user_at_all(tmp_path: Path) -> None:
