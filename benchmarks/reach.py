@@ -32,7 +32,7 @@ from index.ivf import InvertedFile
 from index.kinds import build_index
 from index.questions import DEPTHS, Questions, answered
 from index.tuning import POOR_RECALL, recall_of
-from index.vectors import Floats
+from index.vectors import Rows
 
 REFINE = 4
 PROBES = (8, 16, 32, 64)
@@ -100,12 +100,12 @@ def measure(
     ]
     for name, reach in rules:
         within = ApproximateIndex(entries, lists.with_effort(most).with_reach(reach))
-        probed_Q = (distance_QP <= reach.limits(distance_QP[:, :1])).sum(axis=1)
+        probed_Q = lists.with_effort(most).num_probed(queries, reach)
         yield {"rule": name} | _judged(exact, within, questions, probed_Q)
 
 
 def _judged(
-    exact: ExactIndex, index: ApproximateIndex, questions: Questions, probed_Q: Floats
+    exact: ExactIndex, index: ApproximateIndex, questions: Questions, probed_Q: Rows
 ) -> dict[str, Any]:
     recalls = {k: recall_of(exact, index, questions, k=k) for k in DEPTHS}
     return {

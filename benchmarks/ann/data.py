@@ -33,6 +33,7 @@ GROUPS, GROUP_SIZE, GROUP_SHARE = 20, 1_000, 0.01
 ONE_GROUP_SIZE, ONE_GROUP_SHARE = 10_000, 0.1
 NEAR_GROUP = 0.1  # how far queries near a group are from its vector
 VARIANTS = ("twenty_groups", "one_group")
+ASKED = "queries_asked"
 
 Facts = dict[str, Any]
 
@@ -135,7 +136,8 @@ def make_data_set(
         seed: Of the choice of queries and filters.
 
     Raises:
-        UsageError: If there are too few vectors for so many queries.
+        UsageError: If there are too few vectors for so many queries, or the folder has the arrays
+            of another number.
     """
     about_file = folder / "about.json"
     if not about_file.exists():
@@ -153,9 +155,15 @@ def make_data_set(
         _save(folder / "vectors.npy", vectors_ND)
         _save(folder / "queries.npy", query_QD)
         _save(folder / "flags.npy", flags_NF)
-        about = _described(DataSet(name, folder, {}), filters, left_out)
+        about = _described(DataSet(name, folder, {}), filters, left_out) | {ASKED: queries}
         write_atomic(about_file, (json.dumps(about, indent=1) + "\n").encode())
-    return DataSet(name, folder, json.loads(about_file.read_text(encoding="utf-8")))
+    about = json.loads(about_file.read_text(encoding="utf-8"))
+    asked = about.pop(ASKED, queries)
+    if asked != queries:
+        raise UsageError(
+            f"{folder} has data for {asked:,} queries, not {queries:,}; choose another folder"
+        )
+    return DataSet(name, folder, about)
 
 
 def with_copies(data: DataSet, variant: str, *, seed: int) -> DataSet:

@@ -104,7 +104,16 @@ METHODS: tuple[Method, ...] = (
         "ours-symqg",
         "benchmarks.ann.ours:BuildEngine",
         "rabitqlib",
-        "the same with SymphonyQG of rabitqlib, degree 32, an extra of ours",
+        "our index with the extra SymphonyQG of rabitqlib, degree 32; the build tunes its beam",
+        "own",
+        {"kind": "symqg", "ef_construction": 200},
+        ONCE,
+    ),
+    Method(
+        "ours-symqg-beams",
+        "benchmarks.ann.ours:BuildEngine",
+        "rabitqlib",
+        "the same with each beam in turn, as its library: what our steps around it take",
         "own",
         {"kind": "symqg", "ef_construction": 200},
     ),
@@ -180,7 +189,7 @@ METHODS: tuple[Method, ...] = (
         {"factory": "IVF{lists},RaBitQ,Refine(Flat)"},
         tuple(
             {"nprobe": number, "refine": refine}
-            for number in (4, 16, 64, 256)
+            for number in (4, 8, 16, 32, 64, 128, 256)
             for refine in (4, 16)
         ),
     ),
@@ -199,7 +208,7 @@ METHODS: tuple[Method, ...] = (
         {"leaves_per_root": 1.0},
         tuple(
             {"nprobe": number, "refine": refine}
-            for number in (2, 8, 32, 128)
+            for number in (2, 4, 8, 16, 32, 64, 128)
             for refine in (10, 40)
         ),
     ),

@@ -175,4 +175,7 @@ def _widened(vectors_ND: Vectors) -> Vectors:
     missing = -vectors_ND.shape[1] % SYMQG_DIM_MULTIPLE
     if not missing:
         return np.ascontiguousarray(vectors_ND)
-    return np.pad(vectors_ND, ((0, 0), (0, missing)))
+    num, dim = vectors_ND.shape  # `np.pad` takes as long as a search
+    wide = np.zeros((num, dim + missing), dtype=np.float32)
+    wide[:, :dim] = vectors_ND
+    return wide

@@ -91,6 +91,14 @@ def test_a_data_set_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert np.array_equal(again.vectors_ND, first.vectors_ND)
 
 
+def test_a_data_set_of_another_number_of_queries_is_refused(tmp_path: Path) -> None:
+    data_set(tmp_path)
+    with pytest.raises(UsageError, match="has data for 100 queries, not 300"):
+        make_data_set(
+            "small", tmp_path, lambda: (iter(()), None), queries=300, rows_max=None, seed=0
+        )
+
+
 @pytest.mark.parametrize(
     ("variant", "groups", "size"), [("twenty_groups", 20, 20), ("one_group", 1, 200)]
 )
