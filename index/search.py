@@ -18,7 +18,12 @@ from index.purposes import View
 from index.sharing import Found, Passes, Sharers, pick_behaviors, pick_users, sharers
 from index.slices import Slice
 from index.tombstones import Tombstones
-from index.vectors import Neighbors, Rows, Vectors, ties_by_row
+from index.vectors import Flags, Neighbors, Rows, Vectors, row_blocks, ties_by_row
+
+FOUND_BYTES = 64
+"""Of an entry found: its number, score and users, and what sorts them."""
+FOUND_BLOCK_BYTES = 32 * 2**20
+"""For the queries that search deeper together."""
 
 
 def find_neighbors(
@@ -73,7 +78,10 @@ def find_entries(
     *,
     own_rows_Q: Rows | None = None,
 ) -> FoundEntries:
-    """Return enough entries to fill the places of each query; arguments as of `find_neighbors`."""
+    """Return enough entries to fill the places of each query; arguments as of `find_neighbors`.
+
+    Where hidden users took the places, queries search deeper, and only those that lack somebody.
+    """
     view = build.view(request)
     query_QD = view.weigh(query_QD)
     part = None
@@ -83,25 +91,48 @@ def find_entries(
     num_own = 0 if own_rows_Q is None else 1
     most = num_own + tombstones.num_hidden
     spare = min(most, num_own + 2 * tombstones.num_expected(request.k))
-    while True:
-        found, modes_Q = _search(build, view, query_QD, request, part, request.k + spare)
-        users = sharers(
-            build.entries,
-            found.rows_QK,
-            own_rows_Q=own_rows_Q,
-            passes=passes,
-            one_passes=not tombstones.num_hidden and build.remote is None,
+
+    def users_of(entry_QK: Rows, own_rows_Q: Rows | None) -> Sharers:
+        one_passes = not tombstones.num_hidden and build.remote is None
+        return sharers(
+            build.entries, entry_QK, own_rows_Q=own_rows_Q, passes=passes, one_passes=one_passes
         )
-        if spare == most or not _is_short(found, users, request.k):
-            break
-        spare = min(most, 4 * spare)  # the hidden crowd around a query; rarely, and at most all
-    return FoundEntries(found.rows_QK, users, passes, modes_Q)
+
+    found, modes_Q = _search(build, view, query_QD, request, part, request.k + spare)
+    entry_QK, users = found.rows_QK, users_of(found.rows_QK, own_rows_Q)
+    short_Q = _are_short(entry_QK, users, request.k)
+    if spare == most or not short_Q.any():
+        return FoundEntries(entry_QK, users, passes, modes_Q)
+    width = request.k + num_own
+    entry_QK = _first_with_users(entry_QK, users, width)
+    pending = np.flatnonzero(short_Q)
+    while len(pending) and spare < most:  # rarely, and at most past all hidden
+        spare, still_short = min(most, 4 * spare), []
+        deeper_bytes = (request.k + spare) * FOUND_BYTES
+        for block in row_blocks(len(pending), deeper_bytes, block_bytes=FOUND_BLOCK_BYTES):
+            some = pending[block]
+            own_Q = None if own_rows_Q is None else own_rows_Q[some]
+            found, modes = _search(build, view, query_QD[some], request, part, request.k + spare)
+            users = users_of(found.rows_QK, own_Q)
+            entry_QK[some] = _first_with_users(found.rows_QK, users, width)
+            for query, mode in zip(some.tolist(), modes, strict=True):
+                modes_Q[query] = mode
+            still_short.append(some[_are_short(found.rows_QK, users, request.k)])
+        pending = np.concatenate(still_short)
+    return FoundEntries(entry_QK, users_of(entry_QK, own_rows_Q), passes, modes_Q)
 
 
-def _is_short(found: Neighbors, users: Sharers, k: int) -> bool:
-    """Tell whether a query found too few who may be hits, and more entries would be there."""
-    is_short_Q = (users.free_QK > 0).sum(axis=1) < k
-    return bool((is_short_Q & (found.rows_QK[:, -1] >= 0)).any())
+def _are_short(entry_QK: Rows, users: Sharers, k: int) -> Flags:
+    """Tell which queries found too few who may be hits, and more entries would be there."""
+    short_Q: Flags = (users.free_QK > 0).sum(axis=1) < k
+    return short_Q & (entry_QK[:, -1] >= 0)
+
+
+def _first_with_users(entry_QK: Rows, users: Sharers, width: int) -> Rows:
+    """Return the first entries of each query that have users who may be hits, -1 past the last."""
+    order_QK = np.argsort(users.size_QK == 0, axis=1, kind="stable")[:, :width]
+    entry_QK = np.where(users.size_QK > 0, entry_QK, -1)
+    return np.take_along_axis(entry_QK, order_QK, axis=1)
 
 
 def pick(users: Sharers, request: NeighborRequest, own_rows_Q: Rows | None) -> list[Found]:
