@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from embedder.errors import EmbedderError
+from index.background import Background
 from index.config import IndexConfig
 from index.delta import ChangedUsers
 from index.errors import IndexingError, NoLiveBuild
@@ -68,6 +69,11 @@ def no_labels(_since: datetime) -> pa.Table:
 class LiveService:
     """Holds the current service; readers keep the one they got until they are done with it.
 
+    What takes long is prepared from what is served, while erasures and labels go on counting, and
+    takes over what changed meanwhile when it is served itself. Locks are taken in the order
+    `_refreshing`, `_adding`, `_labelling`, `_swapping`; the last is held for short steps alone, and
+    `current` takes none.
+
     Args:
         workspace: Where `live.json` is.
         config: Passed on to each service.
@@ -102,6 +108,8 @@ class LiveService:
         self._retry_at: datetime | None = clock()
         self._retry_wait = RETRY_FIRST
         self._refreshing = threading.Lock()
+        self._adding = threading.Lock()  # users to the delta, or the delta to another build
+        self._labelling = threading.Lock()
         self._swapping = threading.Lock()
         self._erased: frozenset[str] = frozenset()
         self._erased_seen: frozenset[str] | None = None
@@ -109,7 +117,7 @@ class LiveService:
         self._erasures_error: str | None = None
         self._labels_error: str | None = None
         self._left_out: set[str] = set()
-        self._growing = threading.Lock()
+        self._graphs = Background("delta-graph", waiting_max=1)
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -164,8 +172,8 @@ class LiveService:
     def follow_erasures(self) -> bool:
         """Hide users who were erased since the last time; return whether there were any.
 
-        It is quick, and it does not wait for a `refresh` that is loading. Where the erasures can't
-        be read, those known so far hold, and `status` says so.
+        It is quick, and it waits neither for a `refresh` nor for an `apply`. Where the erasures
+        can't be read, those known so far hold, and `status` says so.
         """
         try:
             erased = self._read_erased()
@@ -175,8 +183,17 @@ class LiveService:
         self._erasures_error = None
         if erased is self._erased_seen:
             return False
-        changed = self._serve(None, erased)
+        with self._swapping:
+            self._erased |= erased
+            self._left_out -= erased
+            before = self._service
+            if before is not None:
+                population = before.population.without_users(self._erased)
+                self._service = before.answering_for(population)
+            changed = self._service is not before
         self._erased_seen = erased
+        if changed:
+            self._grow_beside()
         return changed
 
     def follow_labels(self) -> bool:
@@ -184,22 +201,23 @@ class LiveService:
 
         Where they can't be read, those known so far hold, and `status` says so.
         """
-        service = self._service
-        if service is None:
-            return False
-        try:
-            labels = self._read_labels(service.data_as_of)
-        except StoreError as error:
-            self._labels_error = f"the labels can't be read: {error}"
-            return False
-        self._labels_error = None
-        with self._swapping:
-            now = self._service
-            if now is None or now.build is not service.build or labels is self._labels_seen:
+        with self._labelling:
+            service = self._service
+            if service is None:
                 return False
-            self._service = now.answering_for(now.population.with_labels(labels))
+            try:
+                labels = self._read_labels(service.data_as_of)
+            except StoreError as error:
+                self._labels_error = f"the labels can't be read: {error}"
+                return False
+            self._labels_error = None
+            if labels is self._labels_seen:
+                return False
+            with self._swapping:
+                now = self.current()
+                self._service = now.answering_for(now.population.with_labels(labels))
             self._labels_seen = labels
-        return True
+            return True
 
     def admit(self, user_ids: Sequence[str]) -> list[str]:
         """Return those users for whom `apply` has room now; `status` counts the others.
@@ -213,25 +231,29 @@ class LiveService:
     def apply(self, changed: ChangedUsers) -> int:
         """Serve users as they are now; return how many found no room, whom `status` counts too.
 
-        They are searched at once. Where they have become many, a graph is grown of them in this
-        thread afterwards, and it does not hold up others who change what is served.
+        They are searched at once. Where they have become many, a graph is grown of them in a thread
+        beside, and `settle` waits for it.
 
         Raises:
             NoLiveBuild: While nothing is loaded.
             SpaceMismatch: If another encoder is served than that which embedded them.
         """
         user_ids = changed.users["user_id"].to_pylist()
-        with self._swapping:
-            service = self.current()
-            population = service.population.with_changed(
-                changed, users_max=self._config.delta_users_max
-            )
-            self._admit(service.population, user_ids)
-            self._left_out -= changed.gone
-            self._service = service.answering_for(population)
-            num_left_out = len(self._left_out.intersection(user_ids))
-        self._grow()
+        with self._adding:
+            before = self.current().population
+            population = before.with_changed(changed, users_max=self._config.delta_users_max)
+            with self._swapping:
+                now = self.current()
+                self._admit(before, user_ids)
+                self._left_out -= changed.gone
+                self._service = now.answering_for(population.catching_up(now.population))
+                num_left_out = len(self._left_out.intersection(user_ids))
+        self._grow_beside()
         return num_left_out
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait for the graph that is being grown; return whether that ended in time."""
+        return self._graphs.wait(timeout_seconds)
 
     def start(self, *, poll_seconds: float = 1.0) -> None:
         """Refresh and follow the erasures again and again in a thread, until `stop`."""
@@ -266,65 +288,54 @@ class LiveService:
         if changed:
             erased = self._read_erased()
             loaded = self._open_service(self._workspace, build_id, self._config)
-            self._serve(loaded, erased, self._read_labels(loaded.data_as_of))
+            self._swap(loaded, erased)
             logger.info("build %s is loaded", build_id)
         loaded_at = self._clock() if changed else self._status.loaded_at
         self._status = LiveStatus(build_id, loaded_at, self._clock(), None)
         return changed
 
     def _admit(self, population: Population, user_ids: Sequence[str]) -> list[str]:
-        """Note who is left out and who no longer is. Needs the lock."""
+        """Note who is left out and who no longer is. Needs the lock `_swapping`."""
         places = population.admitted(user_ids, users_max=self._config.delta_users_max)
         admitted = [user_ids[place] for place in places.tolist()]
-        self._left_out |= set(user_ids) - population.erased
+        self._left_out |= set(user_ids) - self._erased
         self._left_out -= set(admitted)
         return admitted
 
-    def _serve(
-        self,
-        loaded: LookalikeService | None,
-        erased: frozenset[str],
-        labels: pa.Table | None = None,
-    ) -> bool:
-        """Serve what was loaded, or what is served, without all who were ever seen erased.
+    def _swap(self, loaded: LookalikeService, erased: frozenset[str]) -> None:
+        """Serve what was loaded, without all who were ever seen erased, with the labels of now.
 
-        Users whom the loaded build can't know are carried over.
+        Users whom its build can't know are carried over.
         """
-        with self._swapping:
-            self._erased |= erased
+        with self._adding:
             before = self._service
-            service = before if loaded is None else loaded
-            if service is None:
-                return False
-            population = service.population.without_users(self._erased)
-            if loaded is not None:
-                if before is not None:
-                    population = population.carrying(before.population)
-                if labels is not None:
-                    population = population.with_labels(labels)
+            population = loaded.population.without_users(erased)
+            if before is not None:
+                population = population.carrying(before.population)
+            with self._labelling:  # nobody serves newer labels in the build before any more
+                labels = self._read_labels(loaded.data_as_of)
+                population = population.with_labels(labels)
+                with self._swapping:
+                    self._erased |= erased
+                    self._left_out = set()
+                    self._service = loaded.answering_for(population.without_users(self._erased))
                 self._labels_seen = labels
-                self._left_out = set()
-            self._left_out -= self._erased
-            self._service = service.answering_for(population)
-            return self._service is not before
+        self._grow_beside()
+
+    def _grow_beside(self) -> None:
+        """Have the graph grown; what changes while one is grown waits for its own turn."""
+        self._graphs.offer(object(), self._grow)
 
     def _grow(self) -> None:
         """Make the graph of the changed users longer, where exact search has become too much."""
-        if not self._growing.acquire(blocking=False):
+        delta = self.current().population.delta
+        if not delta.wants_graph(self._config):
             return
-        try:
-            service = self.current()
-            delta = service.population.delta
-            if not delta.wants_graph(self._config):
-                return
-            graph = delta.grown_graph(self._config)
-            with self._swapping:
-                now = self.current()
-                if now.build is service.build:
-                    grown = now.population.delta.adopting(graph, delta)
-                    self._service = now.answering_for(now.population.with_delta(grown))
-        finally:
-            self._growing.release()
+        graph = delta.grown_graph(self._config)
+        with self._swapping:
+            now = self.current()
+            grown = now.population.delta.adopting(graph, delta)
+            self._service = now.answering_for(now.population.with_delta(grown))
 
     def _fail(self, error: Exception) -> None:
         message = str(error) or type(error).__name__

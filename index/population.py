@@ -158,6 +158,21 @@ class Population:
             delta=replace(population.delta, gone=gone),
         )
 
+    def catching_up(self, now: "Population") -> "Population":
+        """Return this population with what became meanwhile of the one that it was made from.
+
+        That are erasures, labels, and a graph of the delta: whoever adds users or takes another
+        build lets nobody else do so.
+        """
+        assert now.build is self.build, "another build is served"
+        population = self.without_users(now.erased)
+        if now.overlay is not population.overlay:
+            population = population._with(overlay=now.overlay)
+        graph = now.delta.graph
+        if graph is None or graph is population.delta.graph:
+            return population
+        return population.with_delta(population.delta.adopting(graph, now.delta))
+
     def with_delta(self, delta: Delta) -> "Population":
         """Return this population with the same users in a delta that is searched another way."""
         return replace(self, delta=delta)

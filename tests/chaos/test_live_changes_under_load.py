@@ -149,6 +149,7 @@ def test_everything_at_once_and_nobody_sees_half_of_it(tmp_path: Path) -> None:
         user_id = user_name(NUM_USERS - 1 - number)
         changes.erase(user_id)
         live.follow_erasures()
+        assert user_id in live.current().population.erased
         written.erased |= {user_id}
         load.stopping.wait(0.05)
 
@@ -158,6 +159,7 @@ def test_everything_at_once_and_nobody_sees_half_of_it(tmp_path: Path) -> None:
         )
         changes.label(labelled)
         live.follow_labels()
+        assert set(live.current().population.overlay.row_of) == labelled
         written.labelled = labelled
         load.stopping.wait(0.03)
 
@@ -193,8 +195,11 @@ def test_everything_at_once_and_nobody_sees_half_of_it(tmp_path: Path) -> None:
             assert all(-1 <= one <= 1 for one in similarities)
 
     load.run(erase, label, come, swap, *[read] * NUM_READERS)
+    assert live.settle(SECONDS)
+    assert not live.current().population.delta.wants_graph(CONFIG)
     load.stopping.clear()
     come(10_000)
+    assert live.settle(SECONDS)
     live.follow_erasures()
     live.follow_labels()
     assert live.current().population.delta.graph is not None

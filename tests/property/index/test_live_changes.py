@@ -226,6 +226,35 @@ class LiveChanges(RuleBasedStateMachine):
                 self.came[user_id] = known, seen_at
                 before.append(known)
 
+    @rule(
+        ids=st.lists(names, min_size=1, max_size=4, unique=True),
+        vectors=st.lists(st.integers(0, len(POOL) - 1), min_size=4, max_size=4),
+        erased=st.lists(names, max_size=2),
+        relabelled=names,
+        label=labels,
+        grows=st.booleans(),
+    )
+    def others_change_while_users_come(
+        self,
+        ids: list[str],
+        vectors: list[int],
+        erased: list[str],
+        relabelled: str,
+        label: tuple[int, str | None] | None,
+        grows: bool,
+    ) -> None:
+        """Whoever comes is prepared of what was there before, and served with what became of it."""
+        before = self.service
+        self.users_come_or_change(ids, vectors, 5, True)
+        prepared = self.service.population
+        self.label_changes(relabelled, label)
+        self.users_are_erased(erased)
+        now, delta = before.population, before.population.delta
+        if grows and delta.num_slots:
+            now = now.with_delta(delta.adopting(delta.grown_graph(self.config), delta))
+        now = now.with_labels(self.label_table()).without_users(self.erased)
+        self.service = before.answering_for(prepared.catching_up(now))
+
     def penalties_of(
         self, vector_D: Vectors, user_id: str, there: Iterable[Known]
     ) -> tuple[float, float]:
