@@ -28,7 +28,7 @@ class Background:
         self._changed = threading.Condition()
 
     def offer(self, key: Hashable, job: Callable[[], None]) -> bool:
-        """Do a job soon; return False where its key waits or runs, or too many wait."""
+        """Do a job soon; return False if its key waits or runs, too many wait, or it is closed."""
         with self._changed:
             is_known = key in self._waiting or (self._is_busy and key == self._running)
             if is_known or len(self._waiting) >= self._waiting_max:
@@ -38,6 +38,12 @@ class Background:
                 self._is_busy = True
                 threading.Thread(target=self._run, name=self._name, daemon=True).start()
             return True
+
+    def close(self) -> None:
+        """Drop the jobs that wait and take no others; one that runs is done."""
+        with self._changed:
+            self._waiting.clear()
+            self._waiting_max = 0
 
     def wait(self, timeout_seconds: float) -> bool:
         """Return whether no job is left, after at most so long."""

@@ -82,7 +82,7 @@ class LiveService:
         read_labels: Returns the labels of now of all users whose labels may have changed since a
             time, with the columns of `CHANGES_SCHEMA`, the same object while nothing did; raises
             StoreError where they can't be read.
-        open_service: Loads one.
+        open_service: Loads one, with a build that no other service holds.
         clock: Tells the time.
     """
 
@@ -320,6 +320,8 @@ class LiveService:
                     self._left_out = set()
                     self._service = loaded.answering_for(population.without_users(self._erased))
                 self._labels_seen = labels
+        if before is not None:
+            before.build.slices.close()
         self._grow_beside()
 
     def _grow_beside(self) -> None:

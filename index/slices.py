@@ -171,6 +171,13 @@ class SliceCache:
         """Wait for the indexes that are being made; return whether they are there in time."""
         return self._background.wait(timeout_seconds)
 
+    def close(self) -> None:
+        """Make no more indexes, as another build is served; what is there is searched as ever.
+
+        The one that is being made is made.
+        """
+        self._background.close()
+
     def _make(self, condition: Filter, known_violators: bool) -> Slice:
         users_P = self._table.rows_passing(condition, known_violators=known_violators)
         whole, entries = self._everyone, self._entries

@@ -4,10 +4,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from index.answers import Filter, NeighborAnswer, NeighborRequest
 from index.builds import rollback
 from index.config import IndexConfig
 from index.delta import Delta
@@ -15,11 +17,16 @@ from index.hnsw import HnswIndex
 from index.live import LiveService
 from index.population import Population
 from index.service import LookalikeService
+from index.slice_indexes import SliceIndexes
 from store.workspace import Workspace
 from tests.index_fakes import (
     DIM,
     NOW,
+    SPACE_ID,
+    build_input,
     open_fake_service,
+    publish_build,
+    unit_vectors,
     user_name,
 )
 from tests.integration.index.test_live import (
@@ -273,3 +280,40 @@ def test_a_graph_that_is_grown_while_users_are_added_is_kept(
         assert num_linked(live) == 30
     assert num_linked(live) == 30
     assert live.current().population.delta.num_users == 33
+
+
+def test_slices_of_a_build_that_was_replaced_get_no_more_indexes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, go_on, made = threading.Event(), threading.Event(), list[int]()
+
+    def make(_self: SliceIndexes, rows_M: Any, *_given: Any) -> None:
+        making.set()
+        assert go_on.wait(SECONDS_MAX)
+        made.append(len(rows_M))
+
+    monkeypatch.setattr(SliceIndexes, "make", make)
+    monkeypatch.setattr(SliceIndexes, "pays_for", lambda *_given: True)
+    config = IndexConfig(kind="hnsw", tuning_queries=100)
+    live = labelled_service(workspace, Labels(), config=config)
+    given = build_input(unit_vectors(400, DIM))
+    publish_build(workspace, given, config)
+    live.refresh()
+    before = live.current()
+
+    def ask(least: int) -> None:
+        request = NeighborRequest(k=3, filter=Filter(min_events=least))
+        for _ in range(2):
+            (answer,) = before.neighbors_of_vectors(unit_vectors(1), SPACE_ID, request)
+            assert isinstance(answer, NeighborAnswer)
+            assert len(answer.hits) == 3
+
+    for least in (101, 102, 103):
+        ask(least)
+    assert making.wait(SECONDS_MAX)
+    publish_build(workspace, given, config, now=NOW + timedelta(hours=1))
+    assert live.refresh()
+    ask(104)
+    go_on.set()
+    assert before.build.slices.settle(SECONDS_MAX)
+    assert made == [300], "only the one that was being made"

@@ -41,6 +41,26 @@ def test_a_job_that_waits_or_runs_is_not_taken_twice_and_few_wait() -> None:
     assert done[-1] == "again"
 
 
+def test_jobs_that_wait_are_dropped_at_the_close_and_the_one_that_runs_is_done() -> None:
+    background, done = Background("test", waiting_max=2), list[str]()
+    started, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        started.set()
+        assert go_on.wait(SECONDS_MAX)
+        done.append("first")
+
+    background.offer("first", first)
+    background.offer("second", partial(done.append, "second"))
+    assert started.wait(SECONDS_MAX)
+    background.close()
+    assert not background.offer("third", partial(done.append, "third"))
+    go_on.set()
+    assert background.wait(SECONDS_MAX)
+    assert not background.offer("fourth", partial(done.append, "fourth"))
+    assert done == ["first"]
+
+
 def test_a_job_that_raises_is_logged_and_the_next_is_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
