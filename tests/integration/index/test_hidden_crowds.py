@@ -1,6 +1,5 @@
 """Who lies amid hidden users searches deeper, and costs nobody else anything."""
 
-
 import numpy as np
 import pytest
 
