@@ -1,7 +1,11 @@
 """With whom users who come share a vector: with users of the build, of the delta, or each other.
 
-Shape key: `M` users who come, `U` of their vectors that differ, `K` candidates, `S` slots of the
-delta, `D` dimensions.
+Equal is who `index.noise` says is: the nearest row tells, of the build or of the delta, if it is
+within `NOISE`. A build made anew would say the same, but where users who come would make it join
+two entries, or take a chain of small real differences apart: the entries of this one stay.
+
+Shape key: `M` users who come, `U` of their vectors that differ, `S` slots of the delta, `A` those
+and the users who come, `L` users who join others of these, `D` dimensions.
 """
 
 from collections.abc import Mapping
@@ -10,26 +14,26 @@ import numpy as np
 
 from index.build import AS_STORED, Build
 from index.delta import Alike, Delta
-from index.distinct import group_identical
-from index.noise import NOISE
-from index.vectors import Floats, Rows, Vectors, row_blocks
-
-CANDIDATES = 10
-"""An equal vector is among the best of so many, whatever their hub corrections are."""
+from index.distinct import first_equal_rows, group_identical
+from index.noise import RADIUS, Booleans, distances
+from index.vectors import Floats, Rows, Vectors
 
 
 def find_alike(build: Build, delta: Delta, vectors_MD: Vectors) -> Alike:
     """Return with whom each vector is equal but for float noise, were it added to the delta."""
-    together = group_identical(vectors_MD)
-    lead_UD = vectors_MD[together.first_rows_E]
-    slot_U = _alike_in_delta(delta, lead_UD)
-    is_there_U = slot_U >= 0
-    entry_U = np.full(len(lead_UD), -1, dtype=np.int64)
-    entry_U[is_there_U] = delta.entry_S[slot_U[is_there_U]]
-    entry_U[~is_there_U] = _alike_in_build(build, lead_UD[~is_there_U])
-    first_U = np.where(is_there_U, slot_U, delta.num_slots + together.first_rows_E)
-    entry_M = entry_U[together.entry_N]
-    return Alike(_one_group_an_entry(delta, first_U[together.entry_N], entry_M), entry_M)
+    first_U, of_first_M = np.unique(first_equal_rows(vectors_MD), return_inverse=True)
+    slot_U, entry_U = _alike_before(build, delta, vectors_MD[first_U])
+    slot_M, entry_M = slot_U[of_first_M], entry_U[of_first_M]
+    group_M = group_identical(vectors_MD).entry_N
+    guide_M = _guides(build, delta, vectors_MD, group_M, slot_M, entry_M)
+    slot_M, entry_M = slot_M[guide_M], entry_M[guide_M]
+
+    own_M = delta.num_slots + np.arange(len(vectors_MD))
+    is_new_M = (slot_M < 0) & (entry_M < 0)
+    least = np.full(len(vectors_MD), delta.num_slots + len(vectors_MD), dtype=np.int64)
+    np.minimum.at(least, group_M[is_new_M], own_M[is_new_M])
+    first_slot_M = np.where(is_new_M, least[group_M], np.where(slot_M < 0, own_M, slot_M))
+    return Alike(_one_group_an_entry(delta, first_slot_M, entry_M), entry_M)
 
 
 def share_penalties(
@@ -59,43 +63,52 @@ def share_penalties(
     return shared
 
 
-def _alike_in_delta(delta: Delta, vectors_UD: Vectors) -> Rows:
-    """Return the first slot of the group of each vector, -1 for none."""
-    if not delta.num_users:
-        return np.full(len(vectors_UD), -1, dtype=np.int64)
-    group_UK = delta.search(vectors_UD, k=CANDIDATES).rows_QK
-    slot_UK = np.where(group_UK >= 0, delta.groups.first_rows_E[group_UK], -1)
-    return _within_noise(vectors_UD, delta.vectors.rows_SD, slot_UK)
+def _alike_before(build: Build, delta: Delta, vectors_UD: Vectors) -> tuple[Rows, Rows]:
+    """Return the first slot of the group, and the entry, that each vector joins; -1 for none."""
+    row_U, from_row_U = build.projections.nearest(vectors_UD)
+    near_U, from_slot_U = delta.projections.nearest(vectors_UD)
+    in_build_U, in_delta_U = row_U >= 0, near_U >= 0
+    in_build_U &= from_row_U <= from_slot_U
+    in_delta_U &= ~in_build_U
+    slot_U, entry_U = np.full((2, len(vectors_UD)), -1, dtype=np.int64)
+    entry_U[in_build_U] = build.entries.entry_N[row_U[in_build_U]]
+    slot_U[in_delta_U] = delta.first_slot_S[near_U[in_delta_U]]
+    entry_U[in_delta_U] = delta.entry_S[near_U[in_delta_U]]
+    is_far_U = np.minimum(from_row_U, from_slot_U) > 0
+    is_far_U &= _too_far(build, delta, vectors_UD, slot_U, entry_U)
+    slot_U[is_far_U] = entry_U[is_far_U] = -1
+    return slot_U, entry_U
 
 
-def _alike_in_build(build: Build, vectors_UD: Vectors) -> Rows:
-    """Return the entry of each vector, -1 for none."""
-    if not len(vectors_UD):
-        return np.empty(0, dtype=np.int64)
-    first_rows_E = build.entries.first_rows_E
-    if build.approximate is None:
-        rows_UK = build.everyone.search_rows(vectors_UD, first_rows_E, k=CANDIDATES).rows_QK
-    else:
-        entry_UK = build.approximate.inner.search_entries(vectors_UD, k=CANDIDATES).rows_QK
-        rows_UK = np.where(entry_UK >= 0, first_rows_E[entry_UK], -1)
-    row_U = _within_noise(vectors_UD, build.vectors_ND, rows_UK)
-    entries: Rows = np.where(row_U >= 0, build.entries.entry_N[row_U], -1)
-    return entries
+def _guides(
+    build: Build, delta: Delta, vectors_MD: Vectors, group_M: Rows, slot_M: Rows, entry_M: Rows
+) -> Rows:
+    """Return whom each joins: oneself or, who found nobody, the first alike who found somebody."""
+    guide_M = np.arange(len(vectors_MD), dtype=np.int64)
+    found_M = (slot_M >= 0) | (entry_M >= 0)
+    first_found = np.full(len(vectors_MD), -1, dtype=np.int64)
+    group, first = np.unique(group_M[found_M], return_index=True)
+    first_found[group] = np.flatnonzero(found_M)[first]
+    row_L = np.flatnonzero(~found_M & (first_found[group_M] >= 0))
+    guide_L = first_found[group_M[row_L]]
+    is_far_L = _too_far(build, delta, vectors_MD[row_L], slot_M[guide_L], entry_M[guide_L])
+    guide_M[row_L[~is_far_L]] = guide_L[~is_far_L]
+    return guide_M
 
 
-def _within_noise(vectors_UD: Vectors, gallery: Vectors, rows_UK: Rows) -> Rows:
-    """Return the candidate nearest to each vector where that is as good as equal, else -1."""
-    row_U = np.full(len(vectors_UD), -1, dtype=np.int64)
-    num_candidates = rows_UK.shape[1]
-    for block in row_blocks(len(vectors_UD), 4 * num_candidates * vectors_UD.shape[1]):
-        apart = gallery[rows_UK[block]] - vectors_UD[block, None]
-        square_UK = np.einsum("ukd,ukd->uk", apart, apart)
-        square_UK[rows_UK[block] < 0] = np.inf
-        best_U = square_UK.argmin(axis=1)[:, None]
-        is_noise_U = np.take_along_axis(square_UK, best_U, axis=1)[:, 0] <= NOISE**2
-        best_row_U = np.take_along_axis(rows_UK[block], best_U, axis=1)[:, 0]
-        row_U[block] = np.where(is_noise_U, best_row_U, -1)
-    return row_U
+def _too_far(
+    build: Build, delta: Delta, vectors_UD: Vectors, slot_U: Rows, entry_U: Rows
+) -> Booleans:
+    """Tell who is farther from the vector that would rank them than rows of an entry ever are."""
+    is_far_U = np.zeros(len(vectors_UD), dtype=np.bool_)
+    in_build, in_delta = entry_U >= 0, (entry_U < 0) & (slot_U >= 0)
+    for chosen, gallery, first in (
+        (in_build, build.vectors_ND, build.entries.first_rows_E[entry_U[in_build]]),
+        (in_delta, delta.vectors.rows_SD, slot_U[in_delta]),
+    ):
+        own = np.flatnonzero(chosen)
+        is_far_U[own] = distances(gallery, first, vectors_UD, own) > 2 * RADIUS
+    return is_far_U
 
 
 def _one_group_an_entry(delta: Delta, first_slot_M: Rows, entry_M: Rows) -> Rows:

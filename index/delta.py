@@ -30,6 +30,7 @@ from index.grown_rows import GrownRows
 from index.hnsw import HnswIndex
 from index.merging import merge_neighbors, scored
 from index.overlay import CHANGES_SCHEMA, LABEL_COLUMNS
+from index.projections import Projections
 from index.vectors import Floats, Neighbors, Rows, Vectors, check_stored
 
 SEEN_COLUMNS = ("user_id", "num_events", "first_ts_us", "last_ts_us", "fingerprint")
@@ -172,6 +173,11 @@ class Delta:
         entry_G = self.entry_S[self.groups.first_rows_E]
         group_A = np.flatnonzero(entry_G >= 0)
         return dict(zip(entry_G[group_A].tolist(), group_A.tolist(), strict=True))
+
+    @cached_property
+    def projections(self) -> Projections:
+        """Tell which slot a vector equals, among groups that have a user."""
+        return Projections.of(self.vectors.rows_SD, self.is_alive_G[self.groups.entry_N])
 
     def slots_of(self, user_ids: Collection[str]) -> Rows:
         """Return the slot of each user, -1 where the user is not there."""

@@ -146,6 +146,11 @@ def group_identical(vectors_ND: Vectors) -> Entries:
     return Entries.of_first_rows(first_N[equal_N])
 
 
+def first_equal_rows(vectors_ND: Vectors) -> Rows:
+    """Return, for each row, the first row that is equal to the last bit."""
+    return _first_equal_row(vectors_ND, _hashes(vectors_ND))
+
+
 def _hashes(vectors_ND: Vectors) -> npt.NDArray[np.uint64]:
     """Return a 64-bit multilinear hash of each row's bits."""
     num_rows, dim = vectors_ND.shape

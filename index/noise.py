@@ -63,7 +63,7 @@ def components_of_noise(vectors_ND: Vectors, rows_M: Rows) -> Rows:
     Cost is about M log M; memory is bounded by a few numbers per row.
     """
     group_M = np.arange(len(rows_M), dtype=np.int64)
-    direction_DC = _directions(vectors_ND.shape[1])
+    direction_DC = directions(vectors_ND.shape[1])
     open_M = np.arange(len(rows_M), dtype=np.int64)
     for link in LEVELS:
         rows = rows_M[open_M]
@@ -80,10 +80,19 @@ def components_of_noise(vectors_ND: Vectors, rows_M: Rows) -> Rows:
     return numbers
 
 
-def _directions(dim: int) -> Doubles:
-    """Return random directions of length one, D by C."""
+def directions(dim: int) -> Doubles:
+    """Return random directions of length one, D by C; they are always the same."""
     direction_DC = np.random.default_rng(DIRECTIONS_SEED).normal(size=(dim, NUM_DIRECTIONS))
     return np.asarray(direction_DC / np.linalg.norm(direction_DC, axis=0))
+
+
+def distances(first_ND: Vectors, first_P: Rows, second_ND: Vectors, second_P: Rows) -> Doubles:
+    """Return the distance of each pair of rows, one of each matrix, exact to float64."""
+    distance_P = np.empty(len(first_P))
+    for block in row_blocks(len(first_P), 8 * first_ND.shape[1]):
+        difference = first_ND[first_P[block]].astype(np.float64) - second_ND[second_P[block]]
+        distance_P[block] = np.sqrt(np.einsum("pd,pd->p", difference, difference))
+    return distance_P
 
 
 def _links(vectors_ND: Vectors, rows_M: Rows, direction_DC: Doubles, link: float) -> _Links:
@@ -134,7 +143,7 @@ def _links_in_cells(vectors_ND: Vectors, rows_M: Rows, cell_M: Rows, link: float
             break
         start = np.cumsum(size) - size
         leader_P = np.repeat(member_P[_first_open(covered_P, start)], size)
-        distance_P = _distances(vectors_ND, rows_M[member_P], rows_M[leader_P])
+        distance_P = distances(vectors_ND, rows_M[member_P], vectors_ND, rows_M[leader_P])
         linked = (distance_P <= 2 * link) & (member_P != leader_P)
         firsts.append(leader_P[linked])
         seconds.append(member_P[linked])
@@ -153,15 +162,6 @@ def _first_open(covered_P: Booleans, start: Rows) -> Rows:
     return first
 
 
-def _distances(vectors_ND: Vectors, first_P: Rows, second_P: Rows) -> Doubles:
-    """Return the distance of each pair of rows, exact to float64."""
-    distance_P = np.empty(len(first_P))
-    for block in row_blocks(len(first_P), 8 * vectors_ND.shape[1]):
-        difference = vectors_ND[first_P[block]].astype(np.float64) - vectors_ND[second_P[block]]
-        distance_P[block] = np.sqrt(np.einsum("pd,pd->p", difference, difference))
-    return distance_P
-
-
 def _components(links: _Links, num_rows: int) -> tuple[Rows, Rows]:
     """Return the component of each row, and the first row of each component."""
     graph = sp.coo_matrix(
@@ -176,7 +176,8 @@ def _components(links: _Links, num_rows: int) -> tuple[Rows, Rows]:
 def _too_wide(vectors_ND: Vectors, rows_M: Rows, component_M: Rows, first: Rows) -> Booleans:
     """Tell which components reach farther than RADIUS from their first row."""
     others = np.flatnonzero(first[component_M] != np.arange(len(rows_M)))
-    distance = _distances(vectors_ND, rows_M[others], rows_M[first[component_M[others]]])
+    firsts = rows_M[first[component_M[others]]]
+    distance = distances(vectors_ND, rows_M[others], vectors_ND, firsts)
     wide = np.zeros(len(first), dtype=np.bool_)
     wide[component_M[others[distance > RADIUS]]] = True
     return wide

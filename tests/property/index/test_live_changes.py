@@ -48,13 +48,16 @@ from tests.index_fakes import (
 )
 from tests.property.index.test_duplicates_laws import places
 
-NUM_USERS = 24
+NUM_USERS = 40
 VECTORS = unit_vectors(NUM_USERS, DIM, seed=3)
 VECTORS[10:14] = VECTORS[9]  # bots
-POOL = np.concatenate([VECTORS[6:12], unit_vectors(6, DIM, seed=4)])
+FAMILY = VECTORS[14] + np.float32(0.001) * unit_vectors(18, DIM, seed=5)  # all a little different
+FAMILY /= np.linalg.norm(FAMILY, axis=1, keepdims=True)
+VECTORS[15:30] = FAMILY[:15]
+POOL = np.concatenate([VECTORS[6:12], unit_vectors(6, DIM, seed=4), FAMILY[:15:2], FAMILY[15:]])
 ORIGINALS = np.concatenate([VECTORS, POOL])
 CONFIGS = (
-    IndexConfig(kind="hnsw", ef_search=200, hub_references=8, hub_nearest=3),
+    IndexConfig(kind="hnsw", ef_search=200, hub_references=28, hub_nearest=14),
     IndexConfig(hub_correction=False),
 )
 
@@ -62,7 +65,7 @@ names = st.integers(0, NUM_USERS + 8).map(user_name)
 labels = st.sampled_from([None, (0, None), (1, "spam"), (1, "cheating")])
 requests = st.builds(
     NeighborRequest,
-    k=st.sampled_from([1, 4, 9, 40]),
+    k=st.sampled_from([1, 4, 9, 60]),
     count=st.just("users"),
     purpose=st.sampled_from([None, "ring", "same_kind"]),
     known_violators=st.booleans(),
@@ -76,7 +79,7 @@ requests = st.builds(
     ),
 ) | st.builds(
     NeighborRequest,
-    k=st.sampled_from([1, 4, 40]),
+    k=st.sampled_from([1, 4, 60]),
     known_violators=st.booleans(),
     count=st.just("behaviors"),
     members=st.integers(0, 3),

@@ -201,3 +201,74 @@ def test_users_who_come_join_those_who_behave_alike(workspace: Workspace) -> Non
     assert alike.entry_M.tolist() == [-1, entry, -1, int(build.entries.entry_N[7])]
     gone = delta.without([user_name(row) for row in range(4)])
     assert find_alike(build, gone, second).first_slot_M.tolist() == [4, 0, 6, 7]
+
+
+def test_who_equals_any_row_of_an_entry_joins_it_and_a_chain_goes_no_farther(
+    workspace: Workspace,
+) -> None:
+    """Rows of an entry lie up to 5e-5 from its first; users who come one by one add no more."""
+    vectors = unit_vectors(40, seed=2)
+    step = np.float32(8e-6) * unit_vectors(1, seed=3)[0]
+    vectors[1:5] = vectors[0] + step * np.arange(1, 5, dtype=np.float32)[:, None]
+    build = load_build(write_build(workspace, build_input(vectors), IndexConfig(), now=NOW))
+    assert build.entries.entry_N[:5].tolist() == [0] * 5
+    alike = find_alike(build, Delta.none(DIM), vectors[[4, 20]])
+    assert alike.entry_M.tolist() == [0, build.entries.entry_N[20]]
+    delta = Delta.none(DIM)
+    for place in range(5, 20):
+        came = (vectors[0] + step * np.float32(place))[None]
+        alike = find_alike(build, delta, came)
+        delta = delta.adding(
+            seen(place, 1),
+            came,
+            {},
+            own_rows_M=no_rows(1),
+            alike=alike,
+            seen_us_M=no_rows(1),
+        )
+    in_entry_S = delta.entry_S == 0
+    assert in_entry_S.tolist() == [True] * 8 + [False] * 7  # as far as 1e-4
+    assert delta.first_slot_S.tolist() == [0] * 8 + [8] * 7
+
+
+def test_users_who_come_together_join_as_if_they_came_one_after_another(
+    workspace: Workspace,
+) -> None:
+    vectors = unit_vectors(40, seed=2)
+    step = np.float32(8e-6) * unit_vectors(1, seed=3)[0]
+    build = load_build(write_build(workspace, build_input(vectors), IndexConfig(), now=NOW))
+    near = vectors[7] + step * np.arange(1, 4, dtype=np.float32)[:, None]
+    alike = find_alike(build, Delta.none(DIM), np.concatenate([near[::-1], vectors[[8]] + 1]))
+    assert alike.entry_M.tolist() == [build.entries.entry_N[7]] * 3 + [-1]
+    assert alike.first_slot_M.tolist() == [0, 0, 0, 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_users_who_come_are_grouped_as_a_new_build_would(seed: int, workspace: Workspace) -> None:
+    """Copies of a tight family's vectors, moved by noise, in the build and in two rounds."""
+    generator = np.random.default_rng(seed)
+    family = unit_vectors(1, seed=seed) + 0.002 * unit_vectors(60, seed=seed + 10)
+    family /= np.linalg.norm(family, axis=1, keepdims=True)
+    rows = generator.integers(0, 60, 240)
+    noise = unit_vectors(240, seed=seed + 20) * generator.uniform(0, 4.9e-6, (240, 1))
+    vectors = (family[rows] + noise).astype(np.float32)
+    vectors[::7] = family[rows[::7]]
+    given = build_input(vectors[:80])
+    build = load_build(write_build(workspace, given, IndexConfig(), now=NOW))
+    delta = Delta.none(DIM)
+    for start in (80, 160):
+        came = vectors[start : start + 80]
+        delta = delta.adding(
+            seen(start, 80),
+            came,
+            {},
+            own_rows_M=no_rows(80),
+            alike=find_alike(build, delta, came),
+            seen_us_M=no_rows(80),
+        )
+    whole = group_identical(vectors)
+    first_N = whole.first_rows_E[whole.entry_N]
+    in_build_S = np.where(first_N[80:] < 80, build.entries.entry_N[first_N[80:] % 80], -1)
+    assert delta.entry_S.tolist() == in_build_S.tolist()
+    together = first_N[80:, None] == first_N[80:]
+    assert delta.first_slot_S.tolist() == together.argmax(axis=1).tolist()
