@@ -73,6 +73,16 @@ def held(
         working.result(SECONDS_MAX)
 
 
+def erase_and_label(live: LiveService, erasures: Erasures, labels: Labels, beside: Beside) -> None:
+    """Erase users 3, 7 and 100, and label 4, 5 and 101 `late`; both must count at once."""
+    for row in (3, 7, 100):
+        erasures.add(row)
+    assert beside(live.follow_erasures)
+    for row in (4, 5, 101):
+        labels.set(row, 1, "late")
+    assert beside(live.follow_labels)
+
+
 def test_erasures_and_labels_count_while_users_are_added(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,12 +92,7 @@ def test_erasures_and_labels_count_while_users_are_added(
     live.refresh()
     new = changed_users([3, 5, 6, 100, 101, 102], seen_at=NOW)
     with held(monkeypatch, Population, "with_changed", lambda: live.apply(new)) as beside:
-        for row in (3, 7, 100):
-            erasures.add(row)
-        assert beside(live.follow_erasures)
-        for row in (4, 5, 101):
-            labels.set(row, 1, "late")
-        assert beside(live.follow_labels)
+        erase_and_label(live, erasures, labels, beside)
         assert [is_known(live, row) for row in (3, 7, 101)] == [False, False, False]
         assert violators(live) == {user_name(1): "spam", user_name(4): "late", user_name(5): "late"}
     known = [is_known(live, row) for row in (3, 7, 100, 5, 6, 101, 102)]
@@ -110,12 +115,7 @@ def test_erasures_and_labels_count_while_a_build_takes_over(
     live.apply(changed_users([3, 5, 100, 101], seen_at=NOW))
     second = publish_day(workspace, 1)
     with held(monkeypatch, Population, "carrying", live.refresh) as beside:
-        for row in (3, 7, 100):
-            erasures.add(row)
-        assert beside(live.follow_erasures)
-        for row in (4, 5, 101):
-            labels.set(row, 1, "late")
-        assert beside(live.follow_labels)
+        erase_and_label(live, erasures, labels, beside)
         assert live.current().build_id == first
         assert not any(is_known(live, row) for row in (3, 7, 100))
         assert user_name(101) in violators(live)

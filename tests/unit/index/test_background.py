@@ -8,6 +8,20 @@ from index.background import Background
 SECONDS_MAX = 30.0
 
 
+def running_first(background: Background, done: list[str]) -> threading.Event:
+    """Have the job `first` run; return what lets it end."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        started.set()
+        assert go_on.wait(SECONDS_MAX)
+        done.append("first")
+
+    assert background.offer("first", first)
+    assert started.wait(SECONDS_MAX)
+    return go_on
+
+
 def test_jobs_are_done_one_after_another_in_their_order() -> None:
     background, done = Background("test", waiting_max=5), list[int]()
     for number in range(5):
@@ -18,16 +32,8 @@ def test_jobs_are_done_one_after_another_in_their_order() -> None:
 
 def test_a_job_that_waits_or_runs_is_not_taken_twice_and_few_wait() -> None:
     background, done = Background("test", waiting_max=2), list[str]()
-    started, go_on = threading.Event(), threading.Event()
-
-    def first() -> None:
-        started.set()
-        assert go_on.wait(SECONDS_MAX)
-        done.append("first")
-
-    assert background.offer("first", first)
-    assert started.wait(SECONDS_MAX)
-    assert not background.offer("first", first)
+    go_on = running_first(background, done)
+    assert not background.offer("first", partial(done.append, "first"))
     assert background.offer("second", partial(done.append, "second"))
     assert not background.offer("second", partial(done.append, "second"))
     assert background.offer("third", partial(done.append, "third"))
@@ -43,16 +49,8 @@ def test_a_job_that_waits_or_runs_is_not_taken_twice_and_few_wait() -> None:
 
 def test_jobs_that_wait_are_dropped_at_the_close_and_the_one_that_runs_is_done() -> None:
     background, done = Background("test", waiting_max=2), list[str]()
-    started, go_on = threading.Event(), threading.Event()
-
-    def first() -> None:
-        started.set()
-        assert go_on.wait(SECONDS_MAX)
-        done.append("first")
-
-    background.offer("first", first)
-    background.offer("second", partial(done.append, "second"))
-    assert started.wait(SECONDS_MAX)
+    go_on = running_first(background, done)
+    assert background.offer("second", partial(done.append, "second"))
     background.close()
     assert not background.offer("third", partial(done.append, "third"))
     go_on.set()
